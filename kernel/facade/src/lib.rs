@@ -1,0 +1,2 @@
+//! The one dynamic library that notebook cells link.
+pub use spatialkit::*;
