@@ -1,0 +1,1 @@
+//! Threaded numerical kernels that several modules share. Nothing here knows `AnnData`.

@@ -1,0 +1,1 @@
+//! Rich display and the channel to the kernel.

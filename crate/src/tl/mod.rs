@@ -1,0 +1,1 @@
+//! Tools and metrics, as scanpy's `tl`.
