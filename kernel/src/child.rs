@@ -39,6 +39,12 @@ type CellFn = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 pub fn run() -> Result<()> {
     // SAFETY: sets a disposition; no handler is involved.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    // A kernel that is killed takes its cells along.
+    #[cfg(target_os = "linux")]
+    // SAFETY: a plain setting of this process.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
+    };
     let session = PathBuf::from(
         std::env::var_os(SESSION_ENV).context("this subcommand is for the kernel only")?,
     );

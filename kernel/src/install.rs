@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the kernelspec.
 pub const NAME: &str = "spatialkit";
-const DISPLAY_NAME: &str = "Rust (spatialkit)";
+/// How it is shown.
+pub const DISPLAY_NAME: &str = "Rust (spatialkit)";
 
 /// Jupyter's folder of the user's own data.
 pub fn user_data() -> Result<PathBuf> {

@@ -1,26 +1,8 @@
-//! A Jupyter kernel for Rust notebooks with spatialkit preloaded.
-//!
-//! This executable plays several roles: the kernel itself (`run`), the process that runs cells
-//! (`child`), the `cargo` that the evaluator calls (`front`), and a client that runs notebooks
-//! without Jupyter (`exec`). The modules are described in their heads; they know the library
-//! only through the facade and the display channel (ARCHITECTURE.md).
-
-mod cache;
-mod channel;
-mod child;
-mod doctor;
-mod engine;
-mod facade;
-mod front;
-mod install;
-mod publish;
-mod runner;
-mod session;
-mod transport;
-mod wire;
+//! The command line, and the choice of the role this process plays.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use spatialkit_kernel::{child, doctor, facade, front, install, runner, session};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

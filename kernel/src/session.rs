@@ -99,6 +99,7 @@ pub fn run(connection_file: &Path) -> Result<()> {
         }
     };
     interrupt_by_signal(kernel.clone());
+    end_with_parent(kernel.clone());
     let controlling = kernel.clone();
     std::thread::Builder::new()
         .name("control".to_owned())
@@ -189,6 +190,22 @@ fn interrupt_by_signal(kernel: Arc<Kernel>) {
             std::thread::sleep(Duration::from_millis(50));
             if SIGNALLED.swap(false, Ordering::AcqRel) {
                 kernel.interrupter.interrupt();
+            }
+        }
+    });
+}
+
+/// Jupyter names itself in the environment; when it is gone nobody can stop the kernel.
+fn end_with_parent(kernel: Arc<Kernel>) {
+    if std::env::var_os("JPY_PARENT_PID").is_none() {
+        return;
+    }
+    let parent = std::os::unix::process::parent_id();
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            if std::os::unix::process::parent_id() != parent {
+                kernel.leave();
             }
         }
     });

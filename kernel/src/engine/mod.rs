@@ -187,9 +187,13 @@ impl Running {
         channel: Arc<Channel>,
         interrupter: Arc<Interrupter>,
     ) -> Result<Running> {
+        // The engine tries itself out; nobody is to see its results.
+        channel.begin(0, true);
         let command = child_command(session)?;
+        let start = std::time::Instant::now();
         let (context, outputs) =
             EvalContext::with_subprocess_command(command).map_err(|e| anyhow!("{e}"))?;
+        eprintln!("context {:?}", start.elapsed());
         // Nothing comes this way but what goes wrong before the process has taken its pipes
         // over; but somebody has to read.
         std::thread::spawn(move || outputs.stdout.iter().for_each(|line| eprintln!("{line}")));
@@ -201,6 +205,7 @@ impl Running {
             work: session.join("work"),
         };
         running.warm_up();
+        eprintln!("warm {:?}", start.elapsed());
         Ok(running)
     }
 
@@ -208,8 +213,10 @@ impl Running {
     /// once, and the engine learns (by failing once) that cells use `?`.
     fn warm_up(&mut self) {
         let code = "use spatialkit::prelude::*; \
-                    let warm = \"1\".parse::<f64>()?; let list = vec![warm; 3]; list.";
-        let _ = self.context.completions(code, code.len());
+                    let warm = \"1\".parse::<f64>()?; let list = vec![warm; 3]; list";
+        let t = std::time::Instant::now();
+        let _ = self.context.hover_at(code, code.len());
+        eprintln!("hover {:?}", t.elapsed());
         let _ = self.context.execute("Ok::<(), std::fmt::Error>(())?;");
         self.channel.end();
     }
