@@ -15,5 +15,15 @@
 mod files;
 mod h5;
 mod h5ad;
+mod labels;
+mod mtx;
+mod recognise;
+mod tenx;
+mod visium;
 
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
+pub use labels::{labels, labels_beside, read_labels};
+pub use mtx::read_10x_mtx;
+pub use recognise::read;
+pub use tenx::{TenxH5, read_10x_h5};
+pub use visium::{Visium, read_visium};

@@ -101,6 +101,7 @@ impl Reader<'_> {
         if root.contains("obs") && matches!(root.get("obs")?, Node::Data(_)) {
             legacy::categories_from_uns(&mut adata);
         }
+        legacy::graphs_from_uns(&mut adata);
         adata.check().map_err(|e| in_file(root, e))?;
         Ok(adata)
     }
