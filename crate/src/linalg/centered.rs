@@ -1,5 +1,6 @@
 //! [`Centered`]: a data matrix minus its column means, without a centred copy.
 
+use super::matmul::add_product;
 use super::{Csr, Operator, Real, parts, sum_parts};
 use crate::error::{Error, Result};
 use gemm::Parallelism;
@@ -120,43 +121,6 @@ impl<'a, T: Real> Centered<'a, T> {
     }
 }
 
-/// `out += a · b`.
-fn add_product(
-    out: &mut Array2<f64>,
-    a: ArrayView2<f64>,
-    b: ArrayView2<f64>,
-    threads: Parallelism,
-) {
-    let ((m, k), n) = (a.dim(), b.ncols());
-    let strides = out.strides().to_vec();
-    assert_eq!((out.dim(), b.nrows()), ((m, n), k));
-    // SAFETY: the pointers and strides are those of live arrays of the shapes checked above, and
-    // `out` is not aliased.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            strides[1],
-            strides[0],
-            true,
-            a.as_ptr(),
-            a.strides()[1],
-            a.strides()[0],
-            b.as_ptr(),
-            b.strides()[1],
-            b.strides()[0],
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            threads,
-        );
-    }
-}
-
 fn means(sums: Vec<f64>, n: usize, center: bool) -> Array1<f64> {
     let scale = if center { 1.0 / n as f64 } else { 0.0 };
     sums.into_iter().map(|s| s * scale).collect()
@@ -238,8 +202,8 @@ impl<T: Real> Operator for Centered<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parallel::tests::same_with_any_threads;
     use super::*;
+    use crate::linalg::same_with_any_threads;
     use crate::rng::Rng;
 
     fn sample() -> (Array2<f32>, Csr<f32>) {

@@ -31,12 +31,11 @@ pub fn orthonormalize(a: ArrayView2<f64>) -> Array2<f64> {
     }
     let block = qr::recommended_block_size::<f64>(m, n);
     let mut coeff = Mat::<f64>::zeros(block, size);
-    let scratch =
-        qr::qr_in_place_scratch::<f64>(m, n, block, Par::Seq, Spec::default()).or(
-            householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<f64>(
-                m, block, size,
-            ),
-        );
+    let scratch = qr::qr_in_place_scratch::<f64>(m, n, block, Par::Seq, Spec::default()).or(
+        householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<f64>(
+            m, block, size,
+        ),
+    );
     let mut buffer = MemBuffer::new(scratch);
     let stack = MemStack::new(&mut buffer);
     qr::qr_in_place(a.as_mut(), coeff.as_mut(), Par::Seq, stack, Spec::default());

@@ -1,6 +1,7 @@
 //! Euclidean distances between many points, a tile at a time.
 
-use super::matmul;
+use super::matmul::add_product;
+use gemm::Parallelism;
 use ndarray::{Array1, Array2, ArrayView2, s};
 use std::ops::Range;
 
@@ -10,11 +11,12 @@ pub fn squared_norms(x: ArrayView2<f64>) -> Array1<f64> {
 }
 
 /// Squared distances between the rows of `a` (m × d) and of `b` (n × d), m × n, as
-/// |a|² − 2·a·b + |b|², never below 0. For points that are far from the origin compared with their
-/// distances, subtract their mean first.
+/// |a|² − 2·a·b + |b|², never below 0. For points far from the origin compared with their distances,
+/// subtract their mean first. Runs on one thread: call it for several tiles in parallel.
 pub fn squared_distances(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Array2<f64> {
     let (na, nb) = (squared_norms(a), squared_norms(b));
-    let mut out = matmul(a, b.t());
+    let mut out = Array2::zeros((a.nrows(), b.nrows()));
+    add_product(&mut out, a, b.t(), Parallelism::None);
     for (mut row, &ra) in out.rows_mut().into_iter().zip(&na) {
         for (d, &rb) in row.iter_mut().zip(&nb) {
             *d = (ra - 2.0 * *d + rb).max(0.0);
@@ -25,6 +27,7 @@ pub fn squared_distances(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Array2<f64> 
 
 /// Calls `f(columns, squared)` for every tile of the matrix of squared distances between the
 /// rows `rows` of `x` and all of its rows; columns come in order. The whole matrix never exists.
+/// Runs on one thread: call it for several ranges of rows in parallel.
 pub fn for_distance_tiles(
     x: ArrayView2<f64>,
     rows: Range<usize>,

@@ -112,8 +112,7 @@ impl KdTree {
             }
             match node.children {
                 Some((a, b)) => open.extend([a, b]),
-                None => found
-                    .extend(self.leaf(node, query).filter(|c| c.square.sqrt() <= radius)),
+                None => found.extend(self.leaf(node, query).filter(|c| c.square.sqrt() <= radius)),
             }
         }
         found.sort_unstable();
@@ -235,9 +234,8 @@ mod tests {
         let square = |j: usize| {
             points.row(i).iter().zip(points.row(j)).map(|(a, b)| (a - b) * (a - b)).sum::<f64>()
         };
-        let mut all: Vec<Candidate> = (0..points.nrows())
-            .map(|j| Candidate { square: square(j), index: j as u32 })
-            .collect();
+        let mut all: Vec<Candidate> =
+            (0..points.nrows()).map(|j| Candidate { square: square(j), index: j as u32 }).collect();
         all.sort();
         all
     }

@@ -12,12 +12,24 @@ use ndarray::{Array2, ArrayView2};
 /// # Panics
 /// When the inner sizes differ.
 pub fn matmul<T: Real>(a: ArrayView2<T>, b: ArrayView2<T>) -> Array2<T> {
+    let mut out = Array2::zeros((a.nrows(), b.ncols()));
+    add_product(&mut out, a, b, Parallelism::Rayon(0));
+    out
+}
+
+/// `out += a · b`, for callers that have threads of their own to share the work between.
+pub(super) fn add_product<T: Real>(
+    out: &mut Array2<T>,
+    a: ArrayView2<T>,
+    b: ArrayView2<T>,
+    threads: Parallelism,
+) {
     let ((m, k), (k2, n)) = (a.dim(), b.dim());
-    assert_eq!(k, k2, "matmul of {m} × {k} and {k2} × {n}");
-    let mut out = Array2::<T>::zeros((m, n));
+    assert_eq!(k, k2, "product of {m} × {k} and {k2} × {n}");
+    assert_eq!(out.dim(), (m, n), "shape of the product");
     let (dst, a_s, b_s) = (out.strides().to_vec(), a.strides(), b.strides());
-    // SAFETY: the pointers and strides are those of live arrays of the shapes given, and `out` is
-    // not aliased.
+    // SAFETY: the pointers and strides are those of live arrays of the shapes checked above, and
+    // `out` is not aliased.
     unsafe {
         gemm::gemm(
             m,
@@ -26,28 +38,27 @@ pub fn matmul<T: Real>(a: ArrayView2<T>, b: ArrayView2<T>) -> Array2<T> {
             out.as_mut_ptr(),
             dst[1],
             dst[0],
-            false,
+            true,
             a.as_ptr(),
             a_s[1],
             a_s[0],
             b.as_ptr(),
             b_s[1],
             b_s[0],
-            T::zero(),
+            T::one(),
             T::one(),
             false,
             false,
             false,
-            Parallelism::Rayon(0),
+            threads,
         );
     }
-    out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::parallel::tests::same_with_any_threads;
     use super::*;
+    use crate::linalg::same_with_any_threads;
     use crate::rng::Rng;
 
     fn random<T: Real>(m: usize, n: usize, seed: u64) -> Array2<T> {

@@ -29,6 +29,9 @@ pub use pca::{PcaFit, PcaSolver, pca, pca_of};
 pub use sparse::Csr;
 pub use svd::{Operator, Svd, krylov_svd, randomized_svd, svd_flip};
 
+#[cfg(test)]
+pub(crate) use parallel::tests::same_with_any_threads;
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}

@@ -1,7 +1,9 @@
 //! Principal components of plain arrays; on an [`AnnData`](crate::anndata::AnnData) use
 //! [`pp::pca`](crate::pp::pca).
 
-use super::{Centered, Operator, Real, Svd, eigh, krylov_svd, matmul, randomized_svd, svd, svd_flip};
+use super::{
+    Centered, Operator, Real, Svd, eigh, krylov_svd, matmul, randomized_svd, svd, svd_flip,
+};
 use crate::error::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
@@ -126,8 +128,8 @@ impl PcaFit {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parallel::tests::same_with_any_threads;
     use super::*;
+    use crate::linalg::same_with_any_threads;
     use crate::rng::Rng;
 
     fn sample(n: usize, m: usize) -> Array2<f32> {
