@@ -1,1 +1,3 @@
 //! Published methods. A model never draws.
+
+pub mod stamgc;
