@@ -1,8 +1,9 @@
 //! The graph of neighbouring spots, and its pruning by expression.
 
 use crate::error::{Error, Result};
+use crate::linalg::knn;
 use crate::nn::Adjacency;
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 /// The spatial graph before and after pruning.
@@ -43,7 +44,7 @@ pub fn spot_graph(
         let reason = format!("must be at least 1 and below the number of spots, {n}");
         return Err(Error::parameter("n_neighbors", n_neighbors, reason));
     }
-    let nearest = nearest(coordinates, n_neighbors + 1);
+    let (nearest, _) = knn(coordinates, n_neighbors + 1)?;
     let rows: Vec<Vec<u32>> = nearest.outer_iter().map(|r| r.to_vec()).collect();
     let spatial = Adjacency::from_directed(&rows);
 
@@ -94,35 +95,10 @@ fn dot(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
-/// The `k` nearest rows of each row, itself first, then by distance and index.
-fn nearest(x: ArrayView2<f64>, k: usize) -> Array2<u32> {
-    let n = x.nrows();
-    let rows: Vec<u32> = (0..n)
-        .into_par_iter()
-        .flat_map_iter(|i| {
-            let distance = |j: usize| -> f64 {
-                x.row(i).iter().zip(x.row(j)).map(|(a, b)| (a - b).powi(2)).sum()
-            };
-            let mut all: Vec<(bool, f64, u32)> =
-                (0..n).map(|j| (j != i, distance(j), j as u32)).collect();
-            let order = |a: &(bool, f64, u32), b: &(bool, f64, u32)| {
-                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
-            };
-            if k < n {
-                all.select_nth_unstable_by(k - 1, order);
-                all.truncate(k);
-            }
-            all.sort_unstable_by(order);
-            all.into_iter().map(|(_, _, j)| j)
-        })
-        .collect();
-    Array2::from_shape_vec((n, k), rows).expect("k indices for each of n rows")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::array;
+    use ndarray::{Array2, array};
 
     #[test]
     fn pruning_takes_the_neighbour_least_alike() {
