@@ -248,9 +248,10 @@ impl AnnData {
             obsp: both(&self.obsp, keep),
             varp: self.varp.clone(),
             uns: self.uns.clone(),
-            raw: self.raw.as_ref().map(|raw| {
-                Box::new(Raw { x: raw.x.take_rows(keep), ..(**raw).clone() })
-            }),
+            raw: self
+                .raw
+                .as_ref()
+                .map(|raw| Box::new(Raw { x: raw.x.take_rows(keep), ..(**raw).clone() })),
         }
     }
 

@@ -110,9 +110,9 @@ pub(super) fn describe_content(path: &Path) -> String {
     let head = &head[..n];
     let text = std::str::from_utf8(head).or_else(|e| {
         // A character may be cut at the end of what was read.
-        std::str::from_utf8(&head[..e.valid_up_to()]).map_err(|_| ()).and_then(|s| {
-            if e.error_len().is_none() { Ok(s) } else { Err(()) }
-        })
+        std::str::from_utf8(&head[..e.valid_up_to()])
+            .map_err(|_| ())
+            .and_then(|s| if e.error_len().is_none() { Ok(s) } else { Err(()) })
     });
     if head.starts_with(&[0x1f, 0x8b]) {
         return "it is gzipped; gunzip it first".into();

@@ -10,8 +10,18 @@ use std::path::{Path, PathBuf};
 const MISSING: [&str; 9] = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"];
 /// Names of columns that hold labels, where a table has several columns.
 const LABEL_COLUMNS: [&str; 12] = [
-    "label", "labels", "layer", "layer_guess", "ground_truth", "annotation", "region", "domain",
-    "cluster", "celltype", "cell_type", "truth",
+    "label",
+    "labels",
+    "layer",
+    "layer_guess",
+    "ground_truth",
+    "annotation",
+    "region",
+    "domain",
+    "cluster",
+    "celltype",
+    "cell_type",
+    "truth",
 ];
 
 /// Reads a table of barcodes and labels (tab, comma or semicolon; header optional; gzip allowed)
@@ -91,7 +101,8 @@ fn label_column(
     match others.as_slice() {
         &[only] => Ok(only),
         _ => {
-            let known = |c: &usize| LABEL_COLUMNS.contains(&header[*c].trim().to_lowercase().as_str());
+            let known =
+                |c: &usize| LABEL_COLUMNS.contains(&header[*c].trim().to_lowercase().as_str());
             let found: Vec<usize> = others.iter().copied().filter(known).collect();
             match found.as_slice() {
                 &[one] => Ok(one),

@@ -18,14 +18,10 @@ pub fn read_10x_mtx(folder: impl AsRef<Path>) -> Result<AnnData> {
     files::check_folder(folder)?;
     let matrix = find(folder, &["matrix.mtx", "matrix.mtx.gz"])?;
     let barcodes = find(folder, &["barcodes.tsv", "barcodes.tsv.gz"])?;
-    let features = find(
-        folder,
-        &["features.tsv", "features.tsv.gz", "genes.tsv", "genes.tsv.gz"],
-    )?;
+    let features = find(folder, &["features.tsv", "features.tsv.gz", "genes.tsv", "genes.tsv.gz"])?;
 
-    let obs = Frame::new(
-        lines(&files::read_text(&barcodes)?).map(|l| first(l).to_string()).collect(),
-    );
+    let obs =
+        Frame::new(lines(&files::read_text(&barcodes)?).map(|l| first(l).to_string()).collect());
     let var = read_features(&features, &files::read_text(&features)?)?;
     let x = read_matrix(&matrix, &files::read_text(&matrix)?, var.len(), obs.len())?;
     AnnData::new(Matrix::Csr(x), obs, var)

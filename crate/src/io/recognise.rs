@@ -60,7 +60,9 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
     let files: Vec<&String> =
         names.iter().filter(|n| n.ends_with(".h5ad") || n.ends_with(".h5")).collect();
     let hint = match files.first() {
-        Some(file) => format!("To read one of its files: `io::read(\"{}\")`", folder.join(file).display()),
+        Some(file) => {
+            format!("To read one of its files: `io::read(\"{}\")`", folder.join(file).display())
+        }
         None => format!("This reads {KNOWN}"),
     };
     let holds = match names.len() {

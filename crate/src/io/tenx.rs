@@ -58,7 +58,8 @@ impl TenxH5 {
             (_, []) => {
                 let found = root.names()?.join(", ");
                 let reason = format!("not a 10x matrix: there is no `matrix`, but: {found}");
-                let hint = if root.contains("obs") { "It looks like h5ad: `io::read_h5ad`" } else { "" };
+                let hint =
+                    if root.contains("obs") { "It looks like h5ad: `io::read_h5ad`" } else { "" };
                 return Err(root.error(reason).with_hint(hint));
             }
             (Some(g), all) if all.contains(g) => g,
@@ -144,7 +145,8 @@ pub fn read_10x_h5(path: impl AsRef<Path>) -> Result<AnnData> {
 /// The groups of a version 2 file, one a genome.
 pub(super) fn genomes(root: &Group) -> Result<Vec<String>> {
     let is_genome = |name: &String| {
-        root.group(name).is_ok_and(|g| ["barcodes", "genes", "indptr"].iter().all(|k| g.contains(k)))
+        root.group(name)
+            .is_ok_and(|g| ["barcodes", "genes", "indptr"].iter().all(|k| g.contains(k)))
     };
     Ok(root.names()?.into_iter().filter(is_genome).collect())
 }

@@ -78,8 +78,7 @@ impl Visium {
         let positions = find_positions(&folder, &spatial)?;
 
         let is_h5 = counts.is_file();
-        let mut adata =
-            if is_h5 { self.tenx.read(&counts)? } else { mtx::read_10x_mtx(&counts)? };
+        let mut adata = if is_h5 { self.tenx.read(&counts)? } else { mtx::read_10x_mtx(&counts)? };
         let (stated_id, metadata) = if is_h5 { describe(&counts)? } else { Default::default() };
         join_positions(&mut adata, &positions)?;
 
@@ -155,7 +154,8 @@ pub fn read_visium(folder: impl AsRef<Path>) -> Result<AnnData> {
 /// Whether a folder looks like one that [`read_visium`] reads.
 pub(super) fn is_visium_folder(folder: &Path) -> bool {
     let has = |f: &Path| {
-        f.join("spatial").is_dir() || entries(f).iter().any(|n| n.ends_with(&format!("{MATRIX}.h5")))
+        f.join("spatial").is_dir()
+            || entries(f).iter().any(|n| n.ends_with(&format!("{MATRIX}.h5")))
     };
     has(folder) || has(&folder.join("outs")) || folder.join("binned_outputs").is_dir()
 }
@@ -251,14 +251,12 @@ fn parse_positions(path: &Path) -> Result<HashMap<String, Position>> {
     let mut order = [0, 1, 2, 3, 4, 5];
     let mut out = HashMap::new();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let fields: Vec<&str> =
-            line.split(',').map(|f| f.trim().trim_matches('"')).collect();
+        let fields: Vec<&str> = line.split(',').map(|f| f.trim().trim_matches('"')).collect();
         if fields.iter().all(|f| f.is_empty()) {
             continue;
         }
         let number_at = |i: usize| fields.get(order[i]).and_then(|f| f.parse::<f64>().ok());
-        let numbers: Vec<f64> =
-            (1..6).filter_map(number_at).filter(|x| !x.is_infinite()).collect();
+        let numbers: Vec<f64> = (1..6).filter_map(number_at).filter(|x| !x.is_infinite()).collect();
         if let &[in_tissue, row, col, y, x] = numbers.as_slice() {
             let barcode = fields[order[0]].to_string();
             let [in_tissue, row, col] = [in_tissue, row, col].map(|x| x as i64);
@@ -300,7 +298,8 @@ fn join_positions(adata: &mut AnnData, path: &Path) -> Result<()> {
             .with_hint("Are the matrix and the positions of the same slide and run?"));
     }
     let positions: Vec<&Position> = names.iter().map(|n| &table[n]).collect();
-    let column = |f: fn(&Position) -> i64| Column::from(positions.iter().map(|p| f(p)).collect::<Vec<_>>());
+    let column =
+        |f: fn(&Position) -> i64| Column::from(positions.iter().map(|p| f(p)).collect::<Vec<_>>());
     let columns = [
         ("in_tissue", column(|p| p.in_tissue)),
         ("array_row", column(|p| p.row)),

@@ -92,8 +92,7 @@ impl Plan {
                 0
             })
             .ok()?;
-        let expected: usize =
-            data.shape.iter().zip(&chunk).map(|(n, c)| n.div_ceil(*c)).product();
+        let expected: usize = data.shape.iter().zip(&chunk).map(|(n, c)| n.div_ceil(*c)).product();
         // A chunk that was never written reads as the fill value, which HDF5 knows.
         if !plain || chunks.len() != expected {
             return None;
@@ -101,7 +100,8 @@ impl Plan {
         let chunk_bytes = chunk.iter().try_fold(size, |n, &c| n.checked_mul(c))?;
         let stored_ok = |c: &Chunk| {
             let end = c.address.checked_add(c.size);
-            end.is_some_and(|end| end <= data.source.size) && (deflate || c.size as usize == chunk_bytes)
+            end.is_some_and(|end| end <= data.source.size)
+                && (deflate || c.size as usize == chunk_bytes)
         };
         if !chunks.iter().all(stored_ok) {
             return None;

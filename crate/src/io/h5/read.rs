@@ -235,7 +235,11 @@ fn elements(
         Dtype::U64 => plain!(U64),
         Dtype::F16 => return Err("half-precision numbers inside records".into()),
         Dtype::Other(what, _) => return Err(format!("elements are {what}, which cannot be held")),
-        Dtype::Bool | Dtype::Text | Dtype::FixedText(_) | Dtype::Array(..) | Dtype::Compound(..) => {
+        Dtype::Bool
+        | Dtype::Text
+        | Dtype::FixedText(_)
+        | Dtype::Array(..)
+        | Dtype::Compound(..) => {
             let size = dtype.size();
             let total = n.checked_mul(size).ok_or("absurd size")?;
             let mut bytes: Vec<u8> = filled(total, |buffer| read(id, buffer))?;

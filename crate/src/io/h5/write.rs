@@ -121,7 +121,11 @@ impl Writer<'_> {
                 return attr.write_raw(&[] as &[f64]);
             }
             let texts = texts.iter().map(|t| unicode(t)).collect::<hdf5::Result<Vec<_>>>()?;
-            self.group.new_attr::<VarLenUnicode>().shape(texts.len()).create(name)?.write_raw(&texts)
+            self.group
+                .new_attr::<VarLenUnicode>()
+                .shape(texts.len())
+                .create(name)?
+                .write_raw(&texts)
         };
         write().map_err(self.fail(name))
     }
@@ -275,7 +279,8 @@ fn attr_text(at: &hdf5::Location, name: &str, text: &str) -> hdf5::Result<()> {
 
 fn unicode(text: &str) -> hdf5::Result<VarLenUnicode> {
     use std::str::FromStr;
-    VarLenUnicode::from_str(text).map_err(|_| format!("text `{text:?}` contains a zero byte").into())
+    VarLenUnicode::from_str(text)
+        .map_err(|_| format!("text `{text:?}` contains a zero byte").into())
 }
 
 /// A chunk of about [`CHUNK_BYTES`]: whole trailing axes, a stretch of the first that is not.

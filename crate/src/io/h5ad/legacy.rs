@@ -110,7 +110,9 @@ pub(super) fn categories_from_uns(adata: &mut AnnData) {
 /// Moves the neighbour graphs that scanpy kept in `uns["neighbors"]` before 1.5 to `obsp`, as
 /// anndata does.
 pub(super) fn graphs_from_uns(adata: &mut AnnData) {
-    let Some(neighbors) = adata.uns.get_mut("neighbors").and_then(Value::as_map_mut) else { return };
+    let Some(neighbors) = adata.uns.get_mut("neighbors").and_then(Value::as_map_mut) else {
+        return;
+    };
     for key in ["distances", "connectivities"] {
         if adata.obsp.contains_key(key) || !matches!(neighbors.get(key), Some(Value::Matrix(_))) {
             continue;

@@ -284,8 +284,7 @@ impl Reader<'_> {
                 return Err(mask.error("expected booleans"));
             };
             if missing.len() != values.len() {
-                let reason =
-                    format!("{} values, but {} in the mask", values.len(), missing.len());
+                let reason = format!("{} values, but {} in the mask", values.len(), missing.len());
                 return Err(group.error(reason));
             }
             Ok((values, missing))
@@ -323,7 +322,9 @@ impl Reader<'_> {
             Node::Group(group) => match kind.as_str() {
                 "csr_matrix" | "csc_matrix" => self.matrix(node).map(Value::Matrix),
                 "dataframe" => self.frame(group).map(Value::Frame),
-                "categorical" | "nullable-integer" | "nullable-boolean"
+                "categorical"
+                | "nullable-integer"
+                | "nullable-boolean"
                 | "nullable-string-array" => self.column_group(node).map(Value::Column),
                 "" if group.attr_text("h5sparse_format")?.is_some() => {
                     self.matrix(node).map(Value::Matrix)
@@ -381,9 +382,9 @@ fn check_is_anndata(root: &Group) -> Result<()> {
     let (kind, _) = encoding(root)?;
     if has("mod") || kind == "MuData" {
         let mods = root.group("mod").and_then(|g| g.names()).unwrap_or_default().join(", ");
-        return Err(root.error(format!("a MuData file with the modalities {mods}")).with_hint(
-            "Write one of them as h5ad in Python: `mdata[\"name\"].write_h5ad(…)`",
-        ));
+        return Err(root
+            .error(format!("a MuData file with the modalities {mods}"))
+            .with_hint("Write one of them as h5ad in Python: `mdata[\"name\"].write_h5ad(…)`"));
     }
     if has("X") || (has("obs") && has("var")) {
         return Ok(());
@@ -442,7 +443,9 @@ fn sparse(group: &Group, by_rows: bool) -> Result<Sparse> {
     let indptr = group.data("indptr")?;
     if indptr.len()? != major + 1 {
         let found = indptr.len()?;
-        return Err(group.error(format!("indptr has {found} entries, the shape asks for {}", major + 1)));
+        return Err(
+            group.error(format!("indptr has {found} entries, the shape asks for {}", major + 1))
+        );
     }
     let (indptr, indices) = (indptr.positions()?, group.data("indices")?.indices()?);
     let values = group.data("data")?.values()?;
