@@ -2,3 +2,6 @@
 
 pub use crate::anndata::{AnnData, Categorical, Column, Frame, Matrix, Value};
 pub use crate::error::{Error, Result};
+pub use crate::pp::{FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, QcMetrics, Scale};
+pub use crate::tl::KMeans;
+pub use crate::{pp, tl};
