@@ -2,6 +2,8 @@
 
 pub use crate::anndata::{AnnData, Categorical, Column, Frame, Matrix, Value};
 pub use crate::error::{Error, Result};
+pub use crate::notebook::{self, Bundle, Rich};
 pub use crate::pp::{FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, QcMetrics, Scale};
+pub use crate::progress::{self, Progress};
 pub use crate::tl::KMeans;
 pub use crate::{pp, tl};

@@ -4,10 +4,39 @@
 //! computed; the `.meta.json` beside each says how, with which versions, what each tensor means,
 //! and at which tolerance it must be met. [`golden`] reads a case, [`compare`] checks against it.
 
+pub mod notebooks;
+
 use ndarray::{Array2, ArrayD, IxDyn};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// A program named by an environment variable. Without it the test `name` prints why it is skipped.
+pub fn program(name: &str, variable: &str, why: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    if path.is_none() {
+        println!("SKIPPED: {name}: {why}");
+    }
+    path
+}
+
+/// The project's Python environment: `SPATIALKIT_PYTHON`, set by `cargo xtask test`.
+pub fn python(name: &str) -> Option<PathBuf> {
+    program(name, "SPATIALKIT_PYTHON", "no Python environment (`cargo xtask test` sets one up)")
+}
+
+/// A file or folder below `SPATIALKIT_SHARED` (default `../shared`, beside the workspace), where
+/// real slides lie. Without it the test `name` prints that it is skipped.
+pub fn shared(name: &str, path: &str) -> Option<PathBuf> {
+    let default = || notebooks::workspace().join("../shared");
+    let root = std::env::var_os("SPATIALKIT_SHARED").map_or_else(default, PathBuf::from);
+    let path = root.join(path);
+    if !path.exists() {
+        println!("SKIPPED: {name}: no {}", path.display());
+        return None;
+    }
+    Some(path)
+}
 
 /// The tensors of one stored case, by name.
 pub struct Golden {
