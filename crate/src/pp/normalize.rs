@@ -132,7 +132,7 @@ pub(super) fn map_elements<T: FloatValues>(
         }
         Matrix::Csr(m) => {
             let v = T::of(&mut m.values).expect(NOT_FLOAT);
-            for_major(&m.indptr, &m.indices, v, |r, c, x| f(r, c, x));
+            for_major(&m.indptr, &m.indices, v, &f);
         }
         Matrix::Csc(m) => {
             let v = T::of(&mut m.values).expect(NOT_FLOAT);

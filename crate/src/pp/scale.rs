@@ -46,7 +46,7 @@ impl Scale {
 /// [`Error::Parameter`] when `max_value` is not above 0, [`Error::Data`] with fewer than two cells
 /// or when a gene holds NaN or infinity, [`Error::MissingKey`] without X.
 pub fn scale(adata: &mut AnnData, options: Scale) -> Result<()> {
-    if let Some(max) = options.max_value.filter(|m| !(*m > 0.0)) {
+    if let Some(max) = options.max_value.filter(|m| m.is_nan() || *m <= 0.0) {
         return Err(Error::parameter("max_value", max, "must be above 0"));
     }
     let x = adata.x()?;
