@@ -1,7 +1,8 @@
 //! The synthetic tissue under hematoxylin and eosin.
 //!
 //! Each pixel has an amount of each dye; light passes both by Beer and Lambert's law with the
-//! absorption that Ruifrok and Johnston (2001) measured, so the colours are those of real slides.
+//! absorption near to what Ruifrok and Johnston (2001) measured, so the colours are those of real
+//! slides.
 
 use super::anatomy::{Cortex, FIDUCIAL, LAYERS, Place, SIDE, fiducials};
 use super::noise;
@@ -10,7 +11,7 @@ use crate::rng;
 use rayon::prelude::*;
 
 const HEMATOXYLIN: [f64; 3] = [0.65, 0.70, 0.29];
-const EOSIN: [f64; 3] = [0.09, 0.95, 0.28];
+const EOSIN: [f64; 3] = [0.06, 0.86, 0.40];
 /// The light that passes glass.
 const GLASS: [f64; 3] = [243.0, 242.0, 245.0];
 
@@ -35,10 +36,9 @@ pub(crate) fn hematoxylin_eosin(tissue: &Cortex, seed: u64, side: usize) -> Imag
                     (h, e) = (h * (1.0 - lumen) + 0.25 * wall, e * (1.0 - lumen) + 0.3 * wall);
                 }
             }
-            let grain = 1.2 * (noise::lattice(seed ^ 9, i as i64, j as i64) - 0.5);
             for c in 0..3 {
                 let absorbed = (-(h * HEMATOXYLIN[c] + e * EOSIN[c])).exp();
-                pixel[c] = (GLASS[c] * absorbed + grain).clamp(0.0, 255.0) as u8;
+                pixel[c] = (GLASS[c] * absorbed + 0.5) as u8;
             }
         }
     });

@@ -11,6 +11,12 @@ fn samples() {
     let t = std::time::Instant::now();
     let a = synthetic(Synthetic::default());
     eprintln!("synthetic {:?}: {:?}", t.elapsed(), a.shape());
+    let t = std::time::Instant::now();
+    let _ = synthetic(Synthetic::default().image(false));
+    eprintln!("counts {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    let _ = synthetic(Synthetic::default().n_genes(0));
+    eprintln!("image {:?}", t.elapsed());
     let tissue = crate::image::tissue(&a, None, &Default::default()).unwrap();
     std::fs::write(dir.join("hires.png"), tissue.image.to_png().unwrap()).unwrap();
     let save = |name: &str, png: Vec<u8>| std::fs::write(dir.join(name), png).unwrap();
