@@ -89,33 +89,35 @@ impl Cortex {
 
     /// What is at (x, y), in pixels of the full-resolution image; `None` beside the tissue.
     pub fn at(&self, x: f64, y: f64) -> Option<Place> {
+        let shape = self.shape(x, y);
+        (shape.edge > 0.0).then(|| Place { layer: layer_at(shape.depth), ..shape })
+    }
+
+    /// The same without the layer, and with a distance to the edge that is negative beside the
+    /// tissue.
+    pub fn shape(&self, x: f64, y: f64) -> Place {
         let (dx, dy) = (x / SIDE - CENTER.0, CENTER.1 - y / SIDE);
         let radius = dx.hypot(dy);
-        if !(INNER - 0.05..OUTER + 0.06).contains(&radius) {
-            return None;
-        }
         let angle = dx.atan2(dy);
+        if !(INNER - 0.05..OUTER + 0.06).contains(&radius) || angle.abs() > OPENING + 0.05 {
+            return Place { layer: 0, depth: 0.0, along: 0.0, edge: -0.01 * SIDE };
+        }
         let [a, b, c] = self.phases;
         // A gyrus' crown beside a shallow sulcus.
         let wave = 0.022 * (8.0 * angle + a).sin() - 0.018 * (13.0 * angle + b).cos();
-        let rough = |scale: f64, k: u64| {
-            noise::fractal(self.seed.wrapping_add(k), x / scale, y / scale, 3)
-        };
+        let rough =
+            |scale: f64, k: u64| noise::fractal(self.seed.wrapping_add(k), x / scale, y / scale, 3);
         let outer = OUTER + wave + 0.004 * rough(260.0, 1);
         let inner = INNER + 0.022 * (9.0 * angle + c).sin() + 0.012 * rough(420.0, 2);
         let opening = OPENING + 0.016 * (radius * 12.0 + b).sin() + 0.010 * rough(380.0, 3);
         let sides = (opening - angle.abs()) * radius;
         let edge = (outer - radius).min(radius - inner).min(sides) * SIDE;
-        if edge <= 0.0 {
-            return None;
-        }
-        let depth = (outer - radius) / (outer - inner);
+        let depth = ((outer - radius) / (outer - inner)).clamp(0.0, 1.0);
         // Borders between layers wander a little.
         let wander = 0.018 * noise::fractal(self.seed.wrapping_add(4), x / 1500.0, y / 1500.0, 2);
         let depth = (depth + wander * (1.0 - (2.0 * depth - 1.0).powi(2))).clamp(0.0, 1.0);
-        let layer = LAYERS.iter().position(|l| depth <= l.end).unwrap_or(LAYERS.len() - 1);
         let along = ((angle / OPENING + 1.0) / 2.0).clamp(0.0, 1.0);
-        Some(Place { layer, depth, along, edge })
+        Place { layer: 0, depth, along, edge }
     }
 
     /// The spots of the array that lie in tissue.
@@ -132,6 +134,11 @@ impl Cortex {
         }
         spots
     }
+}
+
+/// The layer at a depth.
+pub(crate) fn layer_at(depth: f64) -> usize {
+    LAYERS.iter().position(|l| depth <= l.end).unwrap_or(LAYERS.len() - 1)
 }
 
 /// Where a place of the array is on the full-resolution image.
@@ -161,7 +168,8 @@ pub(crate) fn fiducials() -> Vec<(f64, f64)> {
         let y = top + (bottom - top) * k as f64 / down as f64;
         // Two columns at each side, shifted against each other.
         centers.extend([(left, y), (right, y)]);
-        centers.extend([(left - 0.87 * step, y - step / 2.0), (right + 0.87 * step, y - step / 2.0)]);
+        centers
+            .extend([(left - 0.87 * step, y - step / 2.0), (right + 0.87 * step, y - step / 2.0)]);
     }
     centers
 }
