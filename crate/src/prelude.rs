@@ -2,3 +2,5 @@
 
 pub use crate::anndata::{AnnData, Categorical, Column, Frame, Matrix, Value};
 pub use crate::error::{Error, Result};
+pub use crate::notebook::{self, Bundle, Rich};
+pub use crate::progress::{self, Progress};

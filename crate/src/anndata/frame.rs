@@ -196,13 +196,15 @@ pub struct Frame {
     names: Vec<String>,
     /// The name of the index itself, if the file has one other than `_index`.
     pub index_name: Option<String>,
+    /// The row names in their own type where a file holds numbers.
+    numbers: Option<Values>,
     columns: IndexMap<String, Column>,
 }
 
 impl Frame {
     /// A table with the given row names and no column.
     pub fn new(names: Vec<String>) -> Self {
-        Frame { names, index_name: None, columns: IndexMap::new() }
+        Frame { names, ..Frame::default() }
     }
 
     /// A table with rows named `0`, `1`, ….
@@ -234,7 +236,20 @@ impl Frame {
             return Err(Error::shape("row names", self.len(), names.len()));
         }
         self.names = names;
+        self.numbers = None;
         Ok(())
+    }
+
+    /// A table whose rows are numbered rather than named, as tables in `uns` may be.
+    pub(crate) fn with_numbers(numbers: Values) -> Self {
+        let index = Column::Values(numbers.clone());
+        let names = (0..index.len()).map(|i| index.text(i).unwrap_or_else(|| "nan".into()));
+        Frame { names: names.collect(), numbers: Some(numbers), ..Frame::default() }
+    }
+
+    /// The row names as the numbers they were in the file, if they were.
+    pub(crate) fn numbers(&self) -> Option<&Values> {
+        self.numbers.as_ref()
     }
 
     /// The columns with their names, in order.
@@ -275,6 +290,7 @@ impl Frame {
         Frame {
             names: indices.iter().map(|&i| self.names[i].clone()).collect(),
             index_name: self.index_name.clone(),
+            numbers: self.numbers.as_ref().map(|n| n.take(indices)),
             columns: self.columns.iter().map(|(k, c)| (k.clone(), c.take(indices))).collect(),
         }
     }

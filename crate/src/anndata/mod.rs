@@ -6,6 +6,7 @@
 
 mod frame;
 mod matrix;
+mod summary;
 mod value;
 mod values;
 
@@ -32,6 +33,10 @@ pub struct AnnData {
     pub obsm: Map<Matrix>,
     /// Per variable a row of several numbers, e.g. `PCs`.
     pub varm: Map<Matrix>,
+    /// Entries of Python's `obsm` that are tables; a key is in `obsm` or here.
+    pub obsm_frames: Map<Frame>,
+    /// Entries of Python's `varm` that are tables; a key is in `varm` or here.
+    pub varm_frames: Map<Frame>,
     /// Observation × observation, e.g. `connectivities`.
     pub obsp: Map<Matrix>,
     /// Variable × variable.
@@ -51,6 +56,8 @@ pub struct Raw {
     pub var: Frame,
     /// Per variable a row of several numbers.
     pub varm: Map<Matrix>,
+    /// Entries of Python's `varm` that are tables.
+    pub varm_frames: Map<Frame>,
 }
 
 impl AnnData {
@@ -111,8 +118,19 @@ impl AnnData {
         for (k, v) in &self.varp {
             check(format!("varp[\"{k}\"]"), v.shape(), m, Some(m))?;
         }
+        let tables = self.obsm_frames.iter().map(|(k, v)| ("obsm", k, v.len(), n));
+        for (slot, k, found, rows) in
+            tables.chain(self.varm_frames.iter().map(|(k, v)| ("varm", k, v.len(), m)))
+        {
+            if found != rows {
+                return Err(Error::shape(format!("rows of {slot}[\"{k}\"]"), rows, found));
+            }
+        }
         if let Some(raw) = &self.raw {
             check("raw.X".into(), raw.x.shape(), n, Some(raw.var.len()))?;
+            for (k, v) in &raw.varm {
+                check(format!("raw.varm[\"{k}\"]"), v.shape(), raw.var.len(), None)?;
+            }
         }
         Ok(())
     }
@@ -225,13 +243,15 @@ impl AnnData {
             layers: rows(&self.layers),
             obsm: rows(&self.obsm),
             varm: self.varm.clone(),
+            obsm_frames: tables(&self.obsm_frames, keep),
+            varm_frames: self.varm_frames.clone(),
             obsp: both(&self.obsp, keep),
             varp: self.varp.clone(),
             uns: self.uns.clone(),
-            raw: self.raw.as_ref().map(|raw| {
-                let x = raw.x.take_rows(keep);
-                Box::new(Raw { x, var: raw.var.clone(), varm: raw.varm.clone() })
-            }),
+            raw: self
+                .raw
+                .as_ref()
+                .map(|raw| Box::new(Raw { x: raw.x.take_rows(keep), ..(**raw).clone() })),
         }
     }
 
@@ -244,6 +264,8 @@ impl AnnData {
             layers: self.layers.iter().map(|(k, v)| (k.clone(), v.take_columns(keep))).collect(),
             obsm: self.obsm.clone(),
             varm: self.varm.iter().map(|(k, v)| (k.clone(), v.take_rows(keep))).collect(),
+            obsm_frames: self.obsm_frames.clone(),
+            varm_frames: tables(&self.varm_frames, keep),
             obsp: self.obsp.clone(),
             varp: both(&self.varp, keep),
             uns: self.uns.clone(),
@@ -255,6 +277,11 @@ impl AnnData {
 fn no_x(layers: &Map<Matrix>) -> Error {
     let names = layers.keys().map(|k| format!("layers[\"{k}\"]"));
     Error::missing_key("AnnData", "matrix", "X", names)
+}
+
+/// Rows of tables at `keep`.
+fn tables(m: &Map<Frame>, keep: &[usize]) -> Map<Frame> {
+    m.iter().map(|(k, v)| (k.clone(), v.take(keep))).collect()
 }
 
 /// Rows and columns of square matrices at `keep`.

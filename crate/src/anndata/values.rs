@@ -70,22 +70,28 @@ values! {
 #[macro_export]
 #[doc(hidden)]
 macro_rules! with_values {
+    // One arm's cast is always to the type itself.
+    (@ $body:expr) => {{
+        #[allow(clippy::unnecessary_cast, clippy::let_and_return)]
+        let result = $body;
+        result
+    }};
     ($values:expr, $v:ident => $body:expr) => {
         match $values {
-            $crate::anndata::Values::F32($v) => $body,
-            $crate::anndata::Values::F64($v) => $body,
-            $crate::anndata::Values::I8($v) => $body,
-            $crate::anndata::Values::I16($v) => $body,
-            $crate::anndata::Values::I32($v) => $body,
-            $crate::anndata::Values::I64($v) => $body,
-            $crate::anndata::Values::U8($v) => $body,
-            $crate::anndata::Values::U16($v) => $body,
-            $crate::anndata::Values::U32($v) => $body,
-            $crate::anndata::Values::U64($v) => $body,
+            $crate::anndata::Values::F32($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::F64($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I8($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I16($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I32($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I64($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U8($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U16($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U32($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U64($v) => $crate::with_values!(@ $body),
             $crate::anndata::Values::Bool(b) => {
                 let bytes: Vec<u8> = b.iter().map(|&x| u8::from(x)).collect();
                 let $v = &bytes;
-                $body
+                $crate::with_values!(@ $body)
             }
         }
     };

@@ -1,0 +1,158 @@
+//! What a running cell says to the kernel: its value, its panic, its early return by `?`, and
+//! the engine's own marker lines.
+//!
+//! The process that runs cells opens two descriptors before it loads this library and hands
+//! them over in [`spatialkit_hooks_install`]: one carries the engine's protocol lines, the
+//! other one JSON object a line for the kernel. Neither is `stdout`, so nothing a cell prints
+//! can be mistaken for either. How cells are rewritten to call these functions is in the
+//! kernel's `front` module.
+
+use std::error::Error;
+use std::fmt::{Debug, Write as _};
+use std::io::Write as _;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
+use std::panic::Location;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+/// Lines longer than a pipe's atomic size would mix otherwise.
+static WRITING: Mutex<()> = Mutex::new(());
+static PROTOCOL: AtomicI32 = AtomicI32::new(-1);
+static EVENTS: AtomicI32 = AtomicI32::new(-1);
+
+/// Takes the two descriptors and installs the panic hook. Called once, before the first cell,
+/// from the thread that will run the cells.
+#[unsafe(no_mangle)]
+pub extern "C" fn spatialkit_hooks_install(protocol: i32, events: i32) {
+    PROTOCOL.store(protocol, Relaxed);
+    EVENTS.store(events, Relaxed);
+    let cells = std::thread::current().id();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = match info.payload_as_str() {
+            Some(text) => text.to_owned(),
+            None => "a value that is not text".to_owned(),
+        };
+        let here = std::thread::current();
+        if here.id() == cells {
+            event("panic", &[("message", &message)], info.location());
+        } else {
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            let name = here.name().unwrap_or("<unnamed>").to_owned();
+            let _ = writeln!(
+                std::io::stderr(),
+                "thread '{name}' panicked at {place}:\n{message}"
+            );
+            // A thread pool hands its panic on to the cell without calling this hook again.
+            event("thread_panic", &[("message", &message)], info.location());
+        }
+    }));
+}
+
+/// Pushes out what `print!` holds back. Called at the end of a cell and now and then while one
+/// runs.
+#[unsafe(no_mangle)]
+pub extern "C" fn spatialkit_hooks_flush() {
+    let _ = std::io::stdout().flush();
+}
+
+/// Hands one of the engine's marker lines to the engine.
+pub fn marker(line: &str) {
+    event("marker", &[("line", line)], None);
+    write_line(PROTOCOL.load(Relaxed), line);
+}
+
+/// An error that left a cell through `?`.
+#[track_caller]
+pub fn failed(error: Box<dyn Error>) {
+    let mut chain = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Types that print their source in their own text would repeat it here.
+        if !chain.is_empty() {
+            chain.push('\n');
+        }
+        chain.push_str(&text.replace('\n', " "));
+        next = cause.source();
+    }
+    event(
+        "error",
+        &[("message", &error.to_string()), ("causes", &chain)],
+        Some(Location::caller()),
+    );
+}
+
+/// The same for an error type that knows only `Debug`.
+#[track_caller]
+pub fn failed_debug(error: &dyn Debug) {
+    event(
+        "error",
+        &[("message", &format!("{error:?}")), ("causes", "")],
+        Some(Location::caller()),
+    );
+}
+
+/// Shows the value of a cell's last expression. A type that has its own `evcxr_display` is
+/// preferred over this by the language's rules of method lookup.
+pub trait Show {
+    /// Reports the value as text; `()` has none.
+    fn evcxr_display(&self);
+}
+
+impl<T: Debug + ?Sized> Show for T {
+    fn evcxr_display(&self) {
+        if std::any::type_name::<T>() != "()" {
+            event("value", &[("text", &format!("{self:?}"))], None);
+        }
+    }
+}
+
+fn event(kind: &str, fields: &[(&str, &str)], place: Option<&Location<'_>>) {
+    spatialkit_hooks_flush();
+    let mut line = format!("{{\"event\":\"{kind}\"");
+    for (key, value) in fields {
+        let _ = write!(line, ",\"{key}\":");
+        quote(&mut line, value);
+    }
+    if let Some(place) = place {
+        line.push_str(",\"file\":");
+        quote(&mut line, place.file());
+        let _ = write!(
+            line,
+            ",\"line\":{},\"column\":{}",
+            place.line(),
+            place.column()
+        );
+    }
+    line.push('}');
+    write_line(EVENTS.load(Relaxed), &line);
+}
+
+fn quote(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if (c as u32) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+fn write_line(fd: i32, line: &str) {
+    if fd < 0 {
+        return;
+    }
+    // SAFETY: the descriptor was opened for the life of the process; it is not closed here.
+    let mut file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+    let mut bytes = Vec::with_capacity(line.len() + 1);
+    bytes.extend_from_slice(line.as_bytes());
+    bytes.push(b'\n');
+    let _turn = WRITING.lock();
+    let _ = file.write_all(&bytes);
+}
