@@ -6,7 +6,7 @@ use super::svg;
 use super::theme::Theme;
 use crate::error::{Error, Result};
 use crate::image::png;
-use crate::notebook::{self, Bundle, Rich};
+use crate::notebook::{Bundle, Rich, show_cell_value};
 use std::path::Path;
 
 /// What a figure shows: it says how large it wants to be and draws itself.
@@ -213,7 +213,7 @@ impl<P: Plot> Rich for Figure<P> {
 impl<P: Plot> Figure<P> {
     /// Shows the figure; called on the value of a notebook cell.
     pub fn evcxr_display(&self) {
-        notebook::show_cell_value(self)
+        show_cell_value(self);
     }
 }
 
