@@ -84,7 +84,11 @@ pub fn run() -> Result<()> {
         }
     });
 
-    writeln!(events, "{{\"event\":\"hello\",\"pid\":{}}}", std::process::id())?;
+    writeln!(
+        events,
+        "{{\"event\":\"hello\",\"pid\":{}}}",
+        std::process::id()
+    )?;
     let mut store: *mut c_void = std::ptr::null_mut();
     for line in BufReader::new(commands).lines() {
         let line = line?;
@@ -96,7 +100,8 @@ pub fn run() -> Result<()> {
         };
         let library = load(Path::new(library), 0)?;
         // SAFETY: the engine generated this function with this signature.
-        let cell = unsafe { std::mem::transmute::<*mut c_void, CellFn>(symbol(library, function)?) };
+        let cell =
+            unsafe { std::mem::transmute::<*mut c_void, CellFn>(symbol(library, function)?) };
         writeln!(events, "{{\"event\":\"running\"}}")?;
         RUNNING.store(true, Ordering::Release);
         flusher.thread().unpark();

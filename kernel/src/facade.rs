@@ -52,6 +52,8 @@ pub struct Facade {
     pub host: String,
     /// The shared standard library of that compiler.
     pub std_library: PathBuf,
+    /// The standard library's sources as type inference is shown them, if they are installed.
+    pub std_source: Option<PathBuf>,
     /// The pruned `cargo metadata` that type inference is shown.
     pub metadata: Metadata,
 }
@@ -176,6 +178,7 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
         cargo,
         rustc_version,
         host,
+        std_source: std_source(&std_library, &root)?,
         std_library,
     };
     let path = root.join("facade.json");
@@ -200,6 +203,29 @@ fn add_sources(std_library: &Path) {
              types of variables cannot be inferred: run `rustup component add rust-src`"
         );
     }
+}
+
+/// A folder with links to the sources of `core`, `alloc` and `std` alone. The compiler's
+/// intrinsics beside them, which `core` includes by a relative path, are several times as much
+/// text as the three together, and no type that a cell uses is defined there.
+fn std_source(std_library: &Path, root: &Path) -> Result<Option<PathBuf>> {
+    let Some(rustlib) = std_library.ancestors().nth(3) else {
+        return Ok(None);
+    };
+    let library = rustlib.join("src/rust/library");
+    if !library.join("std").is_dir() {
+        return Ok(None);
+    }
+    let mirror = root.join("std");
+    for name in ["core", "alloc", "std"] {
+        let folder = mirror.join(name);
+        std::fs::create_dir_all(&folder)?;
+        let link = folder.join("src");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(library.join(name).join("src"), &link)
+            .with_context(|| format!("cannot link {}", link.display()))?;
+    }
+    Ok(Some(mirror))
 }
 
 fn build(cargo: &Path, workspace: &Path, features: &[String]) -> Result<Vec<PathBuf>> {
@@ -277,7 +303,7 @@ fn forget_old(root: &Path, current: &str) {
     };
     let mut old: Vec<_> = entries
         .flatten()
-        .filter(|e| e.path().is_dir() && e.file_name() != current)
+        .filter(|e| e.path().is_dir() && e.file_name() != current && e.file_name() != "std")
         .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
         .collect();
     old.sort();
@@ -294,9 +320,13 @@ fn pruned_metadata(
     features: &[String],
 ) -> Result<Metadata> {
     let mut command = Command::new(cargo);
-    command
-        .current_dir(workspace)
-        .args(["metadata", "--format-version", "1", "--filter-platform", host]);
+    command.current_dir(workspace).args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        host,
+    ]);
     if !features.is_empty() {
         let qualified: Vec<String> = features.iter().map(|f| format!("spatialkit/{f}")).collect();
         command.arg("--features").arg(qualified.join(","));
@@ -393,8 +423,12 @@ pub fn find_on_path(tool: &str) -> Option<PathBuf> {
 fn std_library(rustc: &Path) -> Result<PathBuf> {
     let libdir = output(Command::new(rustc).args(["--print", "target-libdir"]))?;
     let libdir = Path::new(libdir.trim());
-    let entries = std::fs::read_dir(libdir)
-        .with_context(|| format!("cannot read the compiler's library folder {}", libdir.display()))?;
+    let entries = std::fs::read_dir(libdir).with_context(|| {
+        format!(
+            "cannot read the compiler's library folder {}",
+            libdir.display()
+        )
+    })?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(&format!("{}std-", std::env::consts::DLL_PREFIX))
@@ -527,7 +561,10 @@ mod tests {
         assert_eq!(pruned.root, "s");
         assert_eq!(pruned.packages.len(), 2);
         assert_eq!(pruned.packages[0]["targets"].as_array().unwrap().len(), 1);
-        assert_eq!(pruned.packages[0]["dependencies"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            pruned.packages[0]["dependencies"].as_array().unwrap().len(),
+            1
+        );
         assert_eq!(pruned.nodes[0]["dependencies"], json!(["c"]));
     }
 }

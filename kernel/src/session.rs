@@ -51,8 +51,8 @@ pub fn run(connection_file: &Path) -> Result<()> {
     let signer = Signer::new(&connection.key, &connection.signature_scheme)?;
     let folder = SessionFolder::new()?;
     // Before any thread: the engine reads its surroundings from the environment.
-    let prepared = Facade::find()
-        .and_then(|facade| engine::prepare_environment(folder.path(), &facade));
+    let prepared =
+        Facade::find().and_then(|facade| engine::prepare_environment(folder.path(), &facade));
 
     let bind = |kind, port| Socket::bind(kind, &connection.endpoint(port));
     let (_heartbeat, _) = bind(Kind::Rep, connection.hb_port)?;
@@ -282,7 +282,8 @@ impl Kernel {
 
     fn status(&self, request: &Message, state: &str) {
         let content = json!({"execution_state": state});
-        self.publisher.publish_for(&request.header, "status", content);
+        self.publisher
+            .publish_for(&request.header, "status", content);
     }
 
     /// Requests on the control socket, at any time.
@@ -293,7 +294,12 @@ impl Kernel {
         self.status(&request, "busy");
         match request.kind() {
             "kernel_info_request" => {
-                self.reply(socket, &request, "kernel_info_reply", replies::kernel_info());
+                self.reply(
+                    socket,
+                    &request,
+                    "kernel_info_reply",
+                    replies::kernel_info(),
+                );
             }
             // …/messaging.html#kernel-interrupt
             "interrupt_request" => {

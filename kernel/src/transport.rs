@@ -275,8 +275,7 @@ impl Socket {
                         peer.push(&Arc::new(frames));
                     }
                     Kind::Pub => {
-                        if let Some((first, topic)) = frames.first().and_then(|f| f.split_first())
-                        {
+                        if let Some((first, topic)) = frames.first().and_then(|f| f.split_first()) {
                             peer.subscribe(*first == 1, topic);
                             self.shared.changed.notify_all();
                         }

@@ -259,7 +259,9 @@ impl Channel {
             }
             self.drain();
             match serde_json::from_slice::<Value>(&line) {
-                Ok(mut message) => self.display(message["msg_type"].take(), message["content"].take()),
+                Ok(mut message) => {
+                    self.display(message["msg_type"].take(), message["content"].take())
+                }
                 Err(error) => eprintln!("the display channel carried no JSON: {error}"),
             }
             if answers.write_all(b"{\"ack\": true}\n").is_err() {

@@ -119,6 +119,9 @@ pub fn prepare_environment(session: &Path, facade: &Facade) -> Result<()> {
         std::env::set_var("EVCXR_TMPDIR", &work);
         std::env::set_var("EVCXR_CONFIG_DIR", &config);
         std::env::set_var("RUSTC", &facade.rustc);
+        if let Some(source) = &facade.std_source {
+            std::env::set_var("RUST_SRC_PATH", source);
+        }
         for name in ["RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO", "RUSTC_WRAPPER"] {
             std::env::remove_var(name);
         }
@@ -138,7 +141,7 @@ fn child_command(session: &Path) -> Result<Command> {
         Some(home) => command.env("CARGO_HOME", home),
         None => command.env_remove("CARGO_HOME"),
     };
-    command.env_remove("RUSTC");
+    command.env_remove("RUSTC").env_remove("RUST_SRC_PATH");
     let socket = session.join(crate::channel::SOCKET);
     command.env(
         crate::channel::CHANNEL_ENV,
@@ -190,10 +193,8 @@ impl Running {
         // The engine tries itself out; nobody is to see its results.
         channel.begin(0, true);
         let command = child_command(session)?;
-        let start = std::time::Instant::now();
         let (context, outputs) =
             EvalContext::with_subprocess_command(command).map_err(|e| anyhow!("{e}"))?;
-        eprintln!("context {:?}", start.elapsed());
         // Nothing comes this way but what goes wrong before the process has taken its pipes
         // over; but somebody has to read.
         std::thread::spawn(move || outputs.stdout.iter().for_each(|line| eprintln!("{line}")));
@@ -205,7 +206,6 @@ impl Running {
             work: session.join("work"),
         };
         running.warm_up();
-        eprintln!("warm {:?}", start.elapsed());
         Ok(running)
     }
 
@@ -214,9 +214,7 @@ impl Running {
     fn warm_up(&mut self) {
         let code = "use spatialkit::prelude::*; \
                     let warm = \"1\".parse::<f64>()?; let list = vec![warm; 3]; list";
-        let t = std::time::Instant::now();
         let _ = self.context.hover_at(code, code.len());
-        eprintln!("hover {:?}", t.elapsed());
         let _ = self.context.execute("Ok::<(), std::fmt::Error>(())?;");
         self.channel.end();
     }

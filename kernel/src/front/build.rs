@@ -34,7 +34,10 @@ pub fn build(facade: &Facade, args: &[OsString], check: bool) -> Result<i32> {
     let mut command = real_cargo_command(facade);
     command
         .args(args)
-        .env("RUSTC_WORKSPACE_WRAPPER", session()?.join("bin").join(RUSTC_WRAPPER))
+        .env(
+            "RUSTC_WORKSPACE_WRAPPER",
+            session()?.join("bin").join(RUSTC_WRAPPER),
+        )
         .env("SPATIALKIT_RECORD", &record);
     super::status(&mut command)
 }
@@ -68,7 +71,10 @@ fn plain_args(facade: &Facade, manifest: &str, out_dir: &Path, check: bool) -> V
     ]
     .map(str::to_owned)
     .to_vec();
-    args.push(format!("--emit={}", if check { "metadata" } else { "link" }));
+    args.push(format!(
+        "--emit={}",
+        if check { "metadata" } else { "link" }
+    ));
     args.push(format!("-Copt-level={}", opt_level(manifest)));
     args.extend(
         [
@@ -133,7 +139,9 @@ fn out_dir(args: &[String]) -> PathBuf {
 
 fn library_in(dir: PathBuf, folder: &Path) -> PathBuf {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    folder.join(dir).join(format!("{DLL_PREFIX}ctx{DLL_SUFFIX}"))
+    folder
+        .join(dir)
+        .join(format!("{DLL_PREFIX}ctx{DLL_SUFFIX}"))
 }
 
 /// Runs the compiler on the rewritten source; returns its status and its messages.
@@ -223,7 +231,9 @@ pub fn wrap_rustc(args: &[OsString]) -> Result<i32> {
         .collect();
     args.extend(facade_args(&facade));
     let folder = std::env::current_dir()?;
-    let check = !args.iter().any(|a| a.starts_with("--emit") && a.contains("link"));
+    let check = !args
+        .iter()
+        .any(|a| a.starts_with("--emit") && a.contains("link"));
     let (code, messages) = compile(Path::new(rustc), &folder, &args, check)?;
     eprint!("{messages}");
     if code == 0
@@ -244,7 +254,9 @@ mod tests {
     #[test]
     fn dependencies_are_seen() {
         assert!(!has_dependencies("[package]\n\n[dependencies]\n\n"));
-        assert!(has_dependencies("[package]\n\n[dependencies]\nrand = \"*\"\n"));
+        assert!(has_dependencies(
+            "[package]\n\n[dependencies]\nrand = \"*\"\n"
+        ));
         assert_eq!(opt_level("x\nopt-level = 2\n"), "2");
     }
 
@@ -252,7 +264,10 @@ mod tests {
     fn relative_paths_are_taken_from_the_crate() {
         let folder = Path::new("/s");
         assert_eq!(absolute_out("target/debug", folder), "/s/target/debug");
-        assert_eq!(absolute_out("rand=target/r.rlib", folder), "rand=/s/target/r.rlib");
+        assert_eq!(
+            absolute_out("rand=target/r.rlib", folder),
+            "rand=/s/target/r.rlib"
+        );
         assert_eq!(absolute_out("src/lib.rs", folder), "src/lib.rs");
     }
 }

@@ -57,8 +57,14 @@ pub fn rewrite(source: &str, errors: Errors) -> String {
         if line.contains("println!(") {
             let line = line
                 .replace(PANIC, &marker("\"EVCXR_PANIC_NOTIFICATION\""))
-                .replace(FAILED, &marker("evcxr_internal_runtime::USER_ERROR_OCCURRED"))
-                .replace(CHANGED, &marker("&format!(\"{VARIABLE_CHANGED_TYPE}{name}\")"));
+                .replace(
+                    FAILED,
+                    &marker("evcxr_internal_runtime::USER_ERROR_OCCURRED"),
+                )
+                .replace(
+                    CHANGED,
+                    &marker("&format!(\"{VARIABLE_CHANGED_TYPE}{name}\")"),
+                );
             if line.contains("::__cell::marker(evcxr_internal_runtime::USER_ERROR") {
                 in_error_impl = false;
             }

@@ -51,7 +51,11 @@ fn code_cell(out: &mut String, cell: &Value) {
         out.push_str("<div class=\"out\">");
         match output["output_type"].as_str() {
             Some("stream") => {
-                let class = if output["name"] == "stderr" { "err" } else { "txt" };
+                let class = if output["name"] == "stderr" {
+                    "err"
+                } else {
+                    "txt"
+                };
                 let text = overwritten(&joined(&output["text"]));
                 let _ = write!(out, "<pre class=\"{class}\">{}</pre>", ansi(&text));
             }
@@ -207,7 +211,12 @@ mod tests {
              "outputs": [{"output_type": "display_data", "data": {"image/png": "aGk="}},
                          {"output_type": "stream", "name": "stdout", "text": ["<x>"]}]}]}"##;
         let page = page(&Notebook::parse(text).unwrap(), "a & b");
-        for part in ["<h1>Title</h1>", "data:image/png;base64,aGk=", "&lt;x&gt;", "a &amp; b"] {
+        for part in [
+            "<h1>Title</h1>",
+            "data:image/png;base64,aGk=",
+            "&lt;x&gt;",
+            "a &amp; b",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         assert!(!page.contains("<script"));

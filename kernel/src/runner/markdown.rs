@@ -7,7 +7,8 @@ use serde_json::Value;
 /// Renders one cell; `attachment:` pictures are put in place. Formulas stay as they are
 /// written: a page without scripts cannot set them.
 pub fn render(text: &str, attachments: &Value) -> String {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES;
+    let options =
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES;
     let events = Parser::new_ext(text, options).map(|event| match event {
         Event::Start(Tag::Image {
             link_type,

@@ -315,11 +315,20 @@ mod tests {
     fn outputs_are_gathered_as_a_front_end_does() {
         let mut n = notebook();
         assert_eq!(n.source(0), "1 +\n1");
-        n.collect(0, &message("stream", json!({"name": "stdout", "text": "a"})));
-        n.collect(0, &message("stream", json!({"name": "stdout", "text": "b\n"})));
+        n.collect(
+            0,
+            &message("stream", json!({"name": "stdout", "text": "a"})),
+        );
+        n.collect(
+            0,
+            &message("stream", json!({"name": "stdout", "text": "b\n"})),
+        );
         let shown = json!({"data": {"text/plain": "old"}, "transient": {"display_id": "d"}});
         n.collect(0, &message("display_data", shown));
-        n.collect(0, &message("stream", json!({"name": "stdout", "text": "c"})));
+        n.collect(
+            0,
+            &message("stream", json!({"name": "stdout", "text": "c"})),
+        );
         let update = json!({"data": {"text/plain": "new"}, "transient": {"display_id": "d"}});
         n.collect(1, &message("update_display_data", update));
         let file: Value = serde_json::from_str(&n.to_json().unwrap()).unwrap();
@@ -347,7 +356,13 @@ mod tests {
 
     #[test]
     fn what_is_no_notebook_is_refused() {
-        for text in ["", "{}", "[]", r#"{"nbformat": 3}"#, r#"{"nbformat": 4, "cells": 1}"#] {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"nbformat": 3}"#,
+            r#"{"nbformat": 4, "cells": 1}"#,
+        ] {
             assert!(Notebook::parse(text).is_err(), "{text}");
         }
     }

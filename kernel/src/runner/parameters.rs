@@ -29,7 +29,10 @@ pub fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Result<()>
             );
         };
         let literal = literal(&parameter.kind, value).with_context(|| {
-            format!("-p {name}={value}: the type of `{name}` is {}", parameter.kind)
+            format!(
+                "-p {name}={value}: the type of `{name}` is {}",
+                parameter.kind
+            )
         })?;
         let mutable = if parameter.mutable { "mut " } else { "" };
         let kind = &parameter.kind;
@@ -98,7 +101,11 @@ fn literal(kind: &str, value: &str) -> Result<String> {
                 .parse::<$type>()
                 .map(|n| n.to_string())
                 .with_context(|| {
-                    format!("it must be a whole number from {} to {}", <$type>::MIN, <$type>::MAX)
+                    format!(
+                        "it must be a whole number from {} to {}",
+                        <$type>::MIN,
+                        <$type>::MAX
+                    )
                 })
         };
     }
@@ -151,8 +158,12 @@ mod tests {
 
     #[test]
     fn parameters_are_found_with_their_types() {
-        let found = parse("// c\nlet data: &str = \"\";\nlet mut n: usize = 7;\nlet e = 200;\nf();");
-        let names: Vec<_> = found.iter().map(|p| (p.name.as_str(), p.kind.as_str())).collect();
+        let found =
+            parse("// c\nlet data: &str = \"\";\nlet mut n: usize = 7;\nlet e = 200;\nf();");
+        let names: Vec<_> = found
+            .iter()
+            .map(|p| (p.name.as_str(), p.kind.as_str()))
+            .collect();
         assert_eq!(names, [("data", "&str"), ("n", "usize"), ("e", "i32")]);
         assert!(found[1].mutable);
     }

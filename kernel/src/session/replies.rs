@@ -195,7 +195,8 @@ pub fn completions(code: &str, cursor: usize, found: Option<Completions>) -> Val
 
 /// Whether a text fits a pattern with `*` and `?`.
 pub fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         if p < pattern.len() && pattern[p] == '*' {
@@ -234,7 +235,10 @@ mod tests {
             assert_eq!(open_brackets(complete), Some(0), "{complete}");
         }
         for incomplete in ["fn f() {", "vec![1,", "\"abc", "/* a", "r#\"x"] {
-            assert!(open_brackets(incomplete).is_some_and(|n| n > 0), "{incomplete}");
+            assert!(
+                open_brackets(incomplete).is_some_and(|n| n > 0),
+                "{incomplete}"
+            );
         }
         assert_eq!(open_brackets("fn f() }"), None);
     }
