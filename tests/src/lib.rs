@@ -1,1 +1,222 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share: the stored reference numbers and how they are compared.
+//!
+//! `tests/golden/<method>/<case>.safetensors` holds numbers that the reference's own Python
+//! computed; the `.meta.json` beside each says how, with which versions, what each tensor means,
+//! and at which tolerance it must be met. [`golden`] reads a case, [`compare`] checks against it.
+
+pub mod notebooks;
+
+use ndarray::{Array2, ArrayD, IxDyn};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A program named by an environment variable. Without it the test `name` prints why it is skipped.
+pub fn program(name: &str, variable: &str, why: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    if path.is_none() {
+        println!("SKIPPED: {name}: {why}");
+    }
+    path
+}
+
+/// The project's Python environment: `SPATIALKIT_PYTHON`, set by `cargo xtask test`.
+pub fn python(name: &str) -> Option<PathBuf> {
+    program(name, "SPATIALKIT_PYTHON", "no Python environment (`cargo xtask test` sets one up)")
+}
+
+/// A file or folder below `SPATIALKIT_SHARED` (default `../shared`, beside the workspace), where
+/// real slides lie. Without it the test `name` prints that it is skipped.
+pub fn shared(name: &str, path: &str) -> Option<PathBuf> {
+    let default = || notebooks::workspace().join("../shared");
+    let root = std::env::var_os("SPATIALKIT_SHARED").map_or_else(default, PathBuf::from);
+    let path = root.join(path);
+    if !path.exists() {
+        println!("SKIPPED: {name}: no {}", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// The tensors of one stored case, by name.
+pub struct Golden {
+    case: String,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+enum Tensor {
+    Float(ArrayD<f64>),
+    Int(ArrayD<i64>),
+}
+
+/// The folder of the stored cases.
+pub fn golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// Reads `tests/golden/<case>.safetensors`, e.g. `golden("stamgc/a4_pseudo_labels")`.
+///
+/// # Panics
+/// When the file is missing or malformed: then the checkout is broken, not the code under test.
+pub fn golden(case: &str) -> Golden {
+    let path = golden_dir().join(format!("{case}.safetensors"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).expect("a golden file is valid safetensors");
+    let tensors = file.iter().map(|(name, view)| (name.to_string(), tensor(&view))).collect();
+    Golden { case: case.into(), tensors }
+}
+
+fn tensor(view: &safetensors::tensor::TensorView) -> Tensor {
+    fn numbers<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
+        bytes.as_chunks::<N>().0.iter().map(|&b| read(b)).collect()
+    }
+    let (shape, data) = (IxDyn(view.shape()), view.data());
+    let float = |v: Vec<f64>| Tensor::Float(ArrayD::from_shape_vec(shape.clone(), v).unwrap());
+    let int = |v: Vec<i64>| Tensor::Int(ArrayD::from_shape_vec(shape.clone(), v).unwrap());
+    match view.dtype() {
+        Dtype::F32 => float(numbers(data, |b| f64::from(f32::from_le_bytes(b)))),
+        Dtype::F64 => float(numbers(data, f64::from_le_bytes)),
+        Dtype::U8 => int(data.iter().map(|&b| i64::from(b)).collect()),
+        Dtype::I32 => int(numbers(data, |b| i64::from(i32::from_le_bytes(b)))),
+        Dtype::I64 => int(numbers(data, i64::from_le_bytes)),
+        other => panic!("golden files have no {other:?} tensors"),
+    }
+}
+
+impl Golden {
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    fn get(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{} has no tensor {name}", self.case))
+    }
+
+    /// A tensor of floating-point or whole numbers as `f64`.
+    pub fn f64(&self, name: &str) -> ArrayD<f64> {
+        match self.get(name) {
+            Tensor::Float(a) => a.clone(),
+            Tensor::Int(a) => a.mapv(|x| x as f64),
+        }
+    }
+
+    /// A tensor as `f32`; exact where it was stored as `f32`.
+    pub fn f32(&self, name: &str) -> ArrayD<f32> {
+        self.f64(name).mapv(|x| x as f32)
+    }
+
+    /// A matrix as `f64`.
+    pub fn matrix(&self, name: &str) -> Array2<f64> {
+        self.f64(name).into_dimensionality().unwrap_or_else(|_| panic!("{name} is no matrix"))
+    }
+
+    /// A matrix as `f32`.
+    pub fn matrix_f32(&self, name: &str) -> Array2<f32> {
+        self.matrix(name).mapv(|x| x as f32)
+    }
+
+    /// All elements as `f64`, row-major.
+    pub fn vec(&self, name: &str) -> Vec<f64> {
+        self.f64(name).into_iter().collect()
+    }
+
+    /// The single element of a scalar.
+    pub fn scalar(&self, name: &str) -> f64 {
+        let v = self.vec(name);
+        assert_eq!(v.len(), 1, "{name} is no scalar");
+        v[0]
+    }
+
+    /// All elements of a tensor of whole numbers (booleans are stored as 0 and 1), row-major.
+    pub fn ints(&self, name: &str) -> Vec<i64> {
+        match self.get(name) {
+            Tensor::Int(a) => a.iter().copied().collect(),
+            Tensor::Float(_) => panic!("{name} does not hold whole numbers"),
+        }
+    }
+
+    /// A mask.
+    pub fn mask(&self, name: &str) -> Vec<bool> {
+        self.ints(name).iter().map(|&x| x != 0).collect()
+    }
+
+    /// The case's description: hyper-parameters, gene names, tolerance.
+    pub fn meta(&self) -> serde_json::Value {
+        let path = golden_dir().join(format!("{}.meta.json", self.case));
+        let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        serde_json::from_slice(&text).expect("a meta file is valid JSON")
+    }
+
+    /// A list of texts of the description, e.g. gene names.
+    pub fn meta_strings(&self, key: &str) -> Vec<String> {
+        let meta = self.meta();
+        let list = meta[key].as_array().unwrap_or_else(|| panic!("no list {key}"));
+        list.iter().map(|s| s.as_str().expect("a text").to_string()).collect()
+    }
+}
+
+/// How far numbers may be apart: `|got - expected| ≤ abs + rel · |expected|`.
+#[derive(Debug, Clone, Copy)]
+pub struct Tol {
+    /// Absolute part.
+    pub abs: f64,
+    /// Relative part.
+    pub rel: f64,
+}
+
+/// An absolute tolerance.
+pub fn abs(abs: f64) -> Tol {
+    Tol { abs, rel: 0.0 }
+}
+
+/// A relative tolerance.
+pub fn rel(rel: f64) -> Tol {
+    Tol { abs: 0.0, rel }
+}
+
+/// Compares numbers one by one, prints the largest difference beside the tolerance, and fails on
+/// the first that is too far off. NaN equals NaN only.
+///
+/// # Panics
+/// When lengths differ or a difference exceeds the tolerance.
+pub fn compare<A, B>(
+    what: &str,
+    got: impl IntoIterator<Item = A>,
+    expected: impl IntoIterator<Item = B>,
+    tol: Tol,
+) where
+    A: Into<f64>,
+    B: Into<f64>,
+{
+    let got: Vec<f64> = got.into_iter().map(Into::into).collect();
+    let expected: Vec<f64> = expected.into_iter().map(Into::into).collect();
+    assert_eq!(got.len(), expected.len(), "{what}: number of elements");
+    let (mut worst_abs, mut worst_rel) = (0f64, 0f64);
+    let mut bad = None;
+    for (i, (&g, &e)) in got.iter().zip(&expected).enumerate() {
+        if g.is_nan() && e.is_nan() || g == e {
+            continue;
+        }
+        let d = (g - e).abs();
+        worst_abs = worst_abs.max(d);
+        worst_rel = worst_rel.max(if e == 0.0 { d } else { d / e.abs() });
+        let within = d <= tol.abs + tol.rel * e.abs();
+        if !within && bad.is_none() {
+            bad = Some(format!("element {i}: {g} is not {e}"));
+        }
+    }
+    let allowed = match (tol.abs, tol.rel) {
+        (a, 0.0) => format!("abs {a:.0e}"),
+        (0.0, r) => format!("rel {r:.0e}"),
+        (a, r) => format!("abs {a:.0e} + rel {r:.0e}"),
+    };
+    println!(
+        "{what:<44} {:>8} numbers  largest difference abs {worst_abs:.1e} rel {worst_rel:.1e}  \
+         tolerance {allowed}",
+        got.len()
+    );
+    if let Some(bad) = bad {
+        panic!("{what}: {bad} (tolerance {allowed})");
+    }
+}

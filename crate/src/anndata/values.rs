@@ -1,0 +1,152 @@
+//! [`Values`]: a flat array with the element type it has in the file.
+//!
+//! anndata files hold many number types and users expect to get back what they stored, so the
+//! type is kept until a computation asks for the one it works in.
+
+use std::borrow::Cow;
+
+macro_rules! values {
+    ($($variant:ident $ty:ty, $name:literal;)*) => {
+        /// A flat array of one of numpy's plain number types, or of booleans.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs)]
+        pub enum Values {
+            $($variant(Vec<$ty>),)*
+        }
+
+        impl Values {
+            /// Number of elements.
+            pub fn len(&self) -> usize {
+                match self { $(Values::$variant(v) => v.len(),)* }
+            }
+
+            /// numpy's name of the element type, e.g. `float32`.
+            pub fn dtype(&self) -> &'static str {
+                match self { $(Values::$variant(_) => $name,)* }
+            }
+
+            /// Bytes that the elements take.
+            pub fn nbytes(&self) -> usize {
+                match self { $(Values::$variant(v) => std::mem::size_of_val(v.as_slice()),)* }
+            }
+
+            /// The elements at `indices`, in that order.
+            pub fn take(&self, indices: &[usize]) -> Values {
+                match self {
+                    $(Values::$variant(v) => {
+                        Values::$variant(indices.iter().map(|&i| v[i]).collect())
+                    })*
+                }
+            }
+
+            /// The elements of a range.
+            pub fn slice(&self, range: std::ops::Range<usize>) -> Values {
+                match self { $(Values::$variant(v) => Values::$variant(v[range].to_vec()),)* }
+            }
+        }
+
+        $(impl From<Vec<$ty>> for Values {
+            fn from(v: Vec<$ty>) -> Self { Values::$variant(v) }
+        })*
+    };
+}
+
+values! {
+    F32 f32, "float32";
+    F64 f64, "float64";
+    I8 i8, "int8";
+    I16 i16, "int16";
+    I32 i32, "int32";
+    I64 i64, "int64";
+    U8 u8, "uint8";
+    U16 u16, "uint16";
+    U32 u32, "uint32";
+    U64 u64, "uint64";
+    Bool bool, "bool";
+}
+
+/// Runs the same expression on the vector inside a [`Values`], whatever its number type, and on
+/// booleans as `u8`. Inside, `$v` is a slice of a type that converts with `as`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! with_values {
+    // One arm's cast is always to the type itself.
+    (@ $body:expr) => {{
+        #[allow(clippy::unnecessary_cast, clippy::let_and_return)]
+        let result = $body;
+        result
+    }};
+    ($values:expr, $v:ident => $body:expr) => {
+        match $values {
+            $crate::anndata::Values::F32($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::F64($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I8($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I16($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I32($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::I64($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U8($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U16($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U32($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::U64($v) => $crate::with_values!(@ $body),
+            $crate::anndata::Values::Bool(b) => {
+                let bytes: Vec<u8> = b.iter().map(|&x| u8::from(x)).collect();
+                let $v = &bytes;
+                $crate::with_values!(@ $body)
+            }
+        }
+    };
+}
+pub use with_values;
+
+impl Values {
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the element type is a floating-point one.
+    pub fn is_float(&self) -> bool {
+        matches!(self, Values::F32(_) | Values::F64(_))
+    }
+
+    /// The elements as `f32`, borrowed where they are.
+    pub fn to_f32(&self) -> Cow<'_, [f32]> {
+        match self {
+            Values::F32(v) => Cow::Borrowed(v),
+            other => Cow::Owned(with_values!(other, v => v.iter().map(|&x| x as f32).collect())),
+        }
+    }
+
+    /// The elements as `f64`, borrowed where they are.
+    pub fn to_f64(&self) -> Cow<'_, [f64]> {
+        match self {
+            Values::F64(v) => Cow::Borrowed(v),
+            other => Cow::Owned(with_values!(other, v => v.iter().map(|&x| x as f64).collect())),
+        }
+    }
+
+    /// Element `i` as `f64` (booleans as 0 and 1).
+    pub fn get_f64(&self, i: usize) -> f64 {
+        match self {
+            Values::Bool(v) => f64::from(u8::from(v[i])),
+            Values::F32(v) => f64::from(v[i]),
+            Values::F64(v) => v[i],
+            Values::I8(v) => f64::from(v[i]),
+            Values::I16(v) => f64::from(v[i]),
+            Values::I32(v) => f64::from(v[i]),
+            Values::I64(v) => v[i] as f64,
+            Values::U8(v) => f64::from(v[i]),
+            Values::U16(v) => f64::from(v[i]),
+            Values::U32(v) => f64::from(v[i]),
+            Values::U64(v) => v[i] as f64,
+        }
+    }
+
+    /// Makes the elements floating-point in place, as scanpy does before it normalises: `float32`
+    /// and `float64` stay, everything else becomes `float32`.
+    pub fn make_float(&mut self) {
+        if !self.is_float() {
+            *self = Values::F32(self.to_f32().into_owned());
+        }
+    }
+}

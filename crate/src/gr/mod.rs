@@ -1,0 +1,1 @@
+//! Spatial graphs, as squidpy's `gr`.

@@ -1,0 +1,160 @@
+//! Files and folders before their content: is there one, and what does it look like?
+
+use crate::error::{Error, Result};
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// Checks that `path` is a readable file with content and returns its size in bytes.
+pub(super) fn check_file(path: &Path) -> Result<u64> {
+    let meta = fs::metadata(path).map_err(|e| missing(path, e))?;
+    if meta.is_dir() {
+        return Err(Error::format(path, "this is a folder, not a file")
+            .with_hint("`io::read` finds out what a folder holds"));
+    }
+    if meta.len() == 0 {
+        return Err(Error::format(path, "the file is empty").with_hint("Copy or download it again"));
+    }
+    fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    Ok(meta.len())
+}
+
+/// Checks that `path` is a folder.
+pub(super) fn check_folder(path: &Path) -> Result<()> {
+    let meta = fs::metadata(path).map_err(|e| missing(path, e))?;
+    if !meta.is_dir() {
+        return Err(Error::format(path, "this is a file, not a folder")
+            .with_hint("`io::read` finds out what a file holds"));
+    }
+    Ok(())
+}
+
+/// Reads a text file, gunzipped if it is gzipped.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|e| missing(path, e))?;
+    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut out = Vec::new();
+        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut out).map_err(|e| {
+            Error::format(path, format!("damaged gzip file: {e}"))
+                .with_hint("Copy or download it again")
+        })?;
+        out
+    } else {
+        bytes
+    };
+    String::from_utf8(bytes).map_err(|_| {
+        let looks = describe_content(path);
+        Error::format(path, format!("expected text, found {looks}"))
+    })
+}
+
+/// The error for a path that cannot be opened, with names that are alike.
+pub(super) fn missing(path: &Path, source: std::io::Error) -> Error {
+    if source.kind() != ErrorKind::NotFound {
+        return Error::io(path, source);
+    }
+    Error::io(path, source).with_hint(suggestion(path))
+}
+
+fn suggestion(path: &Path) -> String {
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
+        _ => Path::new(".").into(),
+    };
+    let Ok(entries) = fs::read_dir(&folder) else {
+        let here = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
+        return format!("There is no folder `{}` (working in `{here}`)", folder.display());
+    };
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let mut names: Vec<(usize, String)> = entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .map(|name| (distance(&wanted, &name.to_lowercase()), name))
+        .collect();
+    names.sort();
+    let close = |d: usize| d <= 2 + wanted.chars().count() / 3;
+    let alike: Vec<String> =
+        names.iter().filter(|n| close(n.0)).take(5).map(|n| format!("`{}`", n.1)).collect();
+    let folder = fs::canonicalize(&folder).unwrap_or(folder);
+    if !alike.is_empty() {
+        return format!("Did you mean {}? (in `{}`)", alike.join(" or "), folder.display());
+    }
+    let some: Vec<&str> = names.iter().take(8).map(|n| n.1.as_str()).collect();
+    match some.len() {
+        0 => format!("The folder `{}` is empty", folder.display()),
+        _ => format!("The folder `{}` holds: {}", folder.display(), some.join(", ")),
+    }
+}
+
+/// Edits that turn one name into the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// What the first bytes of a file look like, in words.
+pub(super) fn describe_content(path: &Path) -> String {
+    let mut head = [0u8; 256];
+    let n = fs::File::open(path).and_then(|mut f| f.read(&mut head)).unwrap_or(0);
+    let head = &head[..n];
+    let text = std::str::from_utf8(head).or_else(|e| {
+        // A character may be cut at the end of what was read.
+        std::str::from_utf8(&head[..e.valid_up_to()])
+            .map_err(|_| ())
+            .and_then(|s| if e.error_len().is_none() { Ok(s) } else { Err(()) })
+    });
+    if head.starts_with(&[0x1f, 0x8b]) {
+        return "it is gzipped; gunzip it first".into();
+    }
+    if head.starts_with(b"PK\x03\x04") {
+        return "it is a zip archive; unpack it first".into();
+    }
+    if let Ok(text) = text {
+        let low = text.trim_start().to_lowercase();
+        if low.starts_with("<!doctype") || low.starts_with("<html") {
+            return "it is a web page, as a failed download leaves".into();
+        }
+        if low.starts_with("version https://git-lfs") {
+            return "it is a Git LFS pointer; run `git lfs pull`".into();
+        }
+        let first: String = text.lines().next().unwrap_or("").chars().take(40).collect();
+        return format!("it is a text file that starts with `{first}`");
+    }
+    "its content is of another kind".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_suggests_names_that_are_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("slide_151673.h5ad"), "x").unwrap();
+        let e = check_file(&dir.path().join("slide_151763.h5ad")).unwrap_err().to_string();
+        assert!(e.contains("Did you mean `slide_151673.h5ad`?"), "{e}");
+        let e = check_file(&dir.path().join("nowhere/a.h5ad")).unwrap_err().to_string();
+        assert!(e.contains("There is no folder"), "{e}");
+    }
+
+    #[test]
+    fn content_is_described_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "<!DOCTYPE html>").unwrap();
+        assert!(describe_content(&path).contains("web page"));
+        fs::write(&path, "barcode,layer\n").unwrap();
+        assert!(describe_content(&path).contains("starts with `barcode,layer`"));
+    }
+}

@@ -1,0 +1,277 @@
+//! HDF5 as the readers see it: groups, data sets and attributes that know the file and the key
+//! they come from, so that whatever goes wrong is reported with both.
+//!
+//! This is the only place that names the `hdf5` crate. Formats built on HDF5 are in the modules
+//! beside it.
+
+mod chunks;
+mod dtype;
+mod read;
+mod write;
+
+pub(super) use dtype::Dtype;
+pub(super) use read::Elements;
+pub(super) use write::{FieldValues, Writer, create};
+
+use super::files;
+use crate::error::{Error, Result};
+use hdf5::LocationType;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file that groups and data sets belong to.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub path: PathBuf,
+    /// Bytes the file has; bounds what its headers may claim.
+    pub size: u64,
+    /// Bytes before the HDF5 content.
+    userblock: u64,
+}
+
+/// A group: names of members, each a group or a data set.
+#[derive(Clone)]
+pub(super) struct Group {
+    pub source: Arc<Source>,
+    /// Path inside the file; empty for the root.
+    pub key: String,
+    inner: hdf5::Group,
+}
+
+/// A data set: an n-dimensional array of elements of one type.
+#[derive(Clone)]
+pub(super) struct Data {
+    pub source: Arc<Source>,
+    /// Path inside the file.
+    pub key: String,
+    /// Length of each axis; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Whether there is no element at all (anndata's `None`).
+    pub is_null: bool,
+    inner: hdf5::Dataset,
+}
+
+/// A member of a group.
+pub(super) enum Node {
+    Group(Group),
+    Data(Data),
+}
+
+/// Opens the root group of an HDF5 file for reading.
+pub(super) fn open(path: &Path) -> Result<Group> {
+    let size = files::check_file(path)?;
+    let file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
+    let source = Arc::new(Source { path: path.into(), size, userblock: file.userblock() });
+    let inner = file.group("/").map_err(|e| Error::format(path, cause(&e)))?;
+    Ok(Group { source, key: String::new(), inner })
+}
+
+/// Why a file could not be opened as HDF5.
+fn not_hdf5(path: &Path, size: u64, e: &hdf5::Error) -> Error {
+    let cause = cause(e);
+    if cause.contains("file signature not found") {
+        let looks = files::describe_content(path);
+        return Error::format(path, format!("not an HDF5 file: {looks}")).with_hint(
+            "h5ad and 10x .h5 files are HDF5. Is it the right file, and was it downloaded whole?",
+        );
+    }
+    if cause.contains("truncated") || cause.contains("eof") {
+        return Error::format(path, format!("the file is cut short ({size} bytes are left)"))
+            .with_hint("Copy or download it again");
+    }
+    if cause.contains("unable to lock file") {
+        return Error::format(path, "another program has the file open for writing")
+            .with_hint("Close it there, or set HDF5_USE_FILE_LOCKING=FALSE");
+    }
+    Error::format(path, format!("damaged HDF5 file: {cause}"))
+        .with_hint("Copy or download it again")
+}
+
+/// The innermost reason in HDF5's stack of errors, in one short line.
+pub(super) fn cause(e: &hdf5::Error) -> String {
+    let Some(stack) = e.stack() else { return e.to_string() };
+    let Some(last) = stack.iter().last() else { return "HDF5 gave no reason".into() };
+    let text = last.desc();
+    if let Some(filter) = stack.iter().find(|f| f.desc().contains("required filter")) {
+        return format!(
+            "{}: it is compressed in a way that needs a plugin. Rewrite the file with gzip",
+            filter.desc()
+        );
+    }
+    text.trim().to_string()
+}
+
+impl Group {
+    /// The key of the member `name`.
+    pub fn key_of(&self, name: &str) -> String {
+        if self.key.is_empty() { name.into() } else { format!("{}/{name}", self.key) }
+    }
+
+    /// An error about this group.
+    pub fn error(&self, reason: impl AsRef<str>) -> Error {
+        at(&self.source, &self.key, reason.as_ref())
+    }
+
+    /// Names of the members, in alphabetical order.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let by = hdf5::IterationOrder::Increasing;
+        self.inner
+            .member_names_by(hdf5::IndexType::Name, by)
+            .map_err(|e| self.error(format!("cannot be listed: {}", cause(&e))))
+    }
+
+    /// Whether there is a member `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.inner.link_exists(name)
+    }
+
+    /// The member `name`.
+    pub fn get(&self, name: &str) -> Result<Node> {
+        if !self.contains(name) {
+            let has = self.names().unwrap_or_default().join(", ");
+            let has = if has.is_empty() { "nothing".into() } else { has };
+            return Err(self.error(format!("has no `{name}`; it has: {has}")));
+        }
+        let key = self.key_of(name);
+        let source = self.source.clone();
+        let fail = |e: hdf5::Error| at(&self.source, &key, &format!("unreadable: {}", cause(&e)));
+        match self.inner.loc_type_by_name(name).map_err(fail)? {
+            LocationType::Group => {
+                let inner = self.inner.group(name).map_err(fail)?;
+                Ok(Node::Group(Group { source, key, inner }))
+            }
+            LocationType::Dataset => {
+                let inner = self.inner.dataset(name).map_err(fail)?;
+                let space = inner.space().map_err(fail)?;
+                let shape = space.shape();
+                let is_null = space.is_null();
+                Ok(Node::Data(Data { source, key, shape, is_null, inner }))
+            }
+            _ => Err(at(&source, &key, "neither a group nor a data set")),
+        }
+    }
+
+    /// The member `name`, which must be a group.
+    pub fn group(&self, name: &str) -> Result<Group> {
+        match self.get(name)? {
+            Node::Group(g) => Ok(g),
+            Node::Data(d) => Err(d.error("expected a group, found a data set")),
+        }
+    }
+
+    /// The member `name`, which must be a data set.
+    pub fn data(&self, name: &str) -> Result<Data> {
+        match self.get(name)? {
+            Node::Data(d) => Ok(d),
+            Node::Group(g) => Err(g.error("expected a data set, found a group")),
+        }
+    }
+}
+
+impl Data {
+    /// An error about this data set.
+    pub fn error(&self, reason: impl AsRef<str>) -> Error {
+        at(&self.source, &self.key, reason.as_ref())
+    }
+}
+
+impl Node {
+    /// Path inside the file.
+    pub fn key(&self) -> &str {
+        match self {
+            Node::Group(g) => &g.key,
+            Node::Data(d) => &d.key,
+        }
+    }
+
+    /// An error about this member.
+    pub fn error(&self, reason: impl AsRef<str>) -> Error {
+        match self {
+            Node::Group(g) => g.error(reason),
+            Node::Data(d) => d.error(reason),
+        }
+    }
+}
+
+/// An error about `key` of a file.
+fn at(source: &Source, key: &str, reason: &str) -> Error {
+    let key = if key.is_empty() { "/" } else { key };
+    Error::format(&source.path, format!("`{key}`: {reason}"))
+}
+
+/// What has attributes: groups, data sets and both together.
+pub(super) trait Attributes {
+    fn location(&self) -> &hdf5::Location;
+    fn fault(&self, reason: String) -> Error;
+
+    /// Whether there is an attribute `name`.
+    fn has_attribute(&self, name: &str) -> bool {
+        self.location().attr(name).is_ok()
+    }
+
+    /// The attribute `name` as elements with their shape, or `None` if there is none.
+    fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
+        let Ok(attr) = self.location().attr(name) else { return Ok(None) };
+        read::attribute(&attr)
+            .map(Some)
+            .map_err(|reason| self.fault(format!("attribute `{name}`: {reason}")))
+    }
+
+    /// The attribute `name` as text (of a list the first).
+    fn attr_text(&self, name: &str) -> Result<Option<String>> {
+        Ok(match self.attribute(name)? {
+            Some((_, Elements::Strings(v))) => v.into_iter().next(),
+            _ => None,
+        })
+    }
+
+    /// The attribute `name` as texts.
+    fn attr_texts(&self, name: &str) -> Result<Option<Vec<String>>> {
+        match self.attribute(name)? {
+            Some((_, Elements::Strings(v))) => Ok(Some(v)),
+            // Python writes an empty list as an empty array of numbers.
+            Some((_, Elements::Values(v))) if v.is_empty() => Ok(Some(vec![])),
+            Some(_) => Err(self.fault(format!("attribute `{name}` is not text"))),
+            None => Ok(None),
+        }
+    }
+
+    /// The attribute `name` as numbers.
+    fn attr_numbers(&self, name: &str) -> Result<Option<Vec<f64>>> {
+        match self.attribute(name)? {
+            Some((_, Elements::Values(v))) => Ok(Some(v.to_f64().into_owned())),
+            Some(_) => Err(self.fault(format!("attribute `{name}` is not a number"))),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Attributes for Group {
+    fn location(&self) -> &hdf5::Location {
+        &self.inner
+    }
+    fn fault(&self, reason: String) -> Error {
+        self.error(reason)
+    }
+}
+
+impl Attributes for Data {
+    fn location(&self) -> &hdf5::Location {
+        &self.inner
+    }
+    fn fault(&self, reason: String) -> Error {
+        self.error(reason)
+    }
+}
+
+impl Attributes for Node {
+    fn location(&self) -> &hdf5::Location {
+        match self {
+            Node::Group(g) => g.location(),
+            Node::Data(d) => d.location(),
+        }
+    }
+    fn fault(&self, reason: String) -> Error {
+        self.error(reason)
+    }
+}

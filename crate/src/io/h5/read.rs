@@ -1,0 +1,352 @@
+//! Reading elements with the type they have in the file.
+
+use super::{Data, Dtype, chunks};
+use crate::anndata::Values;
+use crate::error::Result;
+use hdf5::{Datatype, sync::sync};
+use hdf5_sys::h5a::H5Aread;
+use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
+use hdf5_sys::h5p::H5P_DEFAULT;
+use hdf5_sys::h5s::H5S_ALL;
+use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
+use std::ffi::{CStr, c_char};
+
+/// Elements of a data set or attribute in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::io) enum Elements {
+    /// Numbers or booleans.
+    Values(Values),
+    /// Texts.
+    Strings(Vec<String>),
+    /// Records: for each field its name, the lengths of its own axes, and its elements.
+    Record(Vec<(String, Vec<usize>, Elements)>),
+}
+
+impl Elements {
+    /// Number of elements, of records the number of elements in the first field.
+    pub fn len(&self) -> usize {
+        match self {
+            Elements::Values(v) => v.len(),
+            Elements::Strings(v) => v.len(),
+            Elements::Record(fields) => fields.first().map_or(0, |f| f.2.len()),
+        }
+    }
+}
+
+/// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
+const MOST_EXPANSION: u64 = 1100;
+/// Below this, a header is believed without a look at the bytes stored.
+const HARMLESS: u64 = 64 << 20;
+
+impl Data {
+    /// Number of elements.
+    ///
+    /// # Errors
+    /// When the shape claims more than the file can hold.
+    pub fn len(&self) -> Result<usize> {
+        let n = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let n = n.ok_or_else(|| self.error(format!("absurd shape {:?}", self.shape)))?;
+        Ok(if self.is_null { 0 } else { n })
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> Result<Dtype> {
+        let dtype = self.inner.dtype().map_err(|e| self.error(super::cause(&e)))?;
+        native(&dtype).map(|(_, d)| d).map_err(|reason| self.error(reason))
+    }
+
+    /// Checks that a file of this size can hold what the shape claims, before memory is taken.
+    fn check_size(&self, bytes: u64) -> Result<()> {
+        let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
+        let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
+        if bytes <= HARMLESS || bytes <= bound {
+            return Ok(());
+        }
+        Err(self.error(format!(
+            "shape {:?} claims {bytes} bytes, but only {stored} are stored. The file is damaged",
+            self.shape
+        )))
+    }
+
+    /// All elements.
+    pub fn read(&self) -> Result<Elements> {
+        let n = self.len()?;
+        let file_type = self.inner.dtype().map_err(|e| self.error(super::cause(&e)))?;
+        let (memory_type, dtype) = native(&file_type).map_err(|reason| self.error(reason))?;
+        let bytes = (n as u64).saturating_mul(dtype.size() as u64);
+        self.check_size(bytes)?;
+        if n > 0
+            && let Some(values) = chunks::read(self, &dtype, &file_type, n)
+        {
+            return Ok(Elements::Values(values));
+        }
+        let id = self.inner.id();
+        let space = self.inner.space().map_err(|e| self.error(super::cause(&e)))?;
+        elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
+            H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer)
+        })
+        .map_err(|reason| self.error(reason))
+    }
+
+    /// All elements, which must be numbers or booleans.
+    pub fn values(&self) -> Result<Values> {
+        match self.read()? {
+            Elements::Values(v) => Ok(v),
+            Elements::Strings(_) => Err(self.error("expected numbers, found text")),
+            Elements::Record(_) => Err(self.error("expected numbers, found records")),
+        }
+    }
+
+    /// All elements, which must be text.
+    pub fn strings(&self) -> Result<Vec<String>> {
+        match self.read()? {
+            Elements::Strings(v) => Ok(v),
+            _ => Err(self.error("expected text, found numbers")),
+        }
+    }
+
+    /// All elements as positions.
+    ///
+    /// # Errors
+    /// When they are not whole numbers, or one is negative.
+    pub fn positions(&self) -> Result<Vec<usize>> {
+        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not a position"));
+        macro_rules! convert {
+            ($v:expr) => {
+                $v.iter().map(|&x| usize::try_from(x).map_err(|_| bad(&x))).collect()
+            };
+        }
+        match self.values()? {
+            Values::I64(v) => convert!(v),
+            Values::I32(v) => convert!(v),
+            Values::I16(v) => convert!(v),
+            Values::I8(v) => convert!(v),
+            Values::U64(v) => convert!(v),
+            Values::U32(v) => convert!(v),
+            Values::U16(v) => convert!(v),
+            Values::U8(v) => convert!(v),
+            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
+        }
+    }
+
+    /// All elements as `u32`.
+    ///
+    /// # Errors
+    /// When they are not whole numbers, or one does not fit.
+    pub fn indices(&self) -> Result<Vec<u32>> {
+        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not an index below 2^32"));
+        macro_rules! convert {
+            ($v:expr) => {
+                $v.iter().map(|&x| u32::try_from(x).map_err(|_| bad(&x))).collect()
+            };
+        }
+        match self.values()? {
+            Values::U32(v) => Ok(v),
+            Values::I32(v) => convert!(v),
+            Values::I64(v) => convert!(v),
+            Values::I16(v) => convert!(v),
+            Values::I8(v) => convert!(v),
+            Values::U64(v) => convert!(v),
+            Values::U16(v) => convert!(v),
+            Values::U8(v) => convert!(v),
+            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
+        }
+    }
+}
+
+/// The elements of an attribute with their shape.
+pub(super) fn attribute(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements), String> {
+    let text = |e: hdf5::Error| super::cause(&e);
+    let space = attr.space().map_err(text)?;
+    let shape = space.shape();
+    let n = if space.is_null() { 0 } else { shape.iter().product() };
+    // HDF5 keeps attributes below 64 kB unless they are stored densely, and those are small too.
+    if n > 1 << 24 {
+        return Err(format!("absurd shape {shape:?}"));
+    }
+    let (memory_type, dtype) = native(&attr.dtype().map_err(text)?)?;
+    let id = attr.id();
+    let elements = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
+        H5Aread(id, memory, buffer)
+    })?;
+    Ok((shape, elements))
+}
+
+/// The type in memory for a type in a file: this machine's byte order, nothing else changed.
+fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
+    sync(|| unsafe {
+        let id = H5Tget_native_type(file.id(), H5T_DIR_DEFAULT);
+        let memory: Datatype = hdf5::from_id(id).map_err(|_| "unknown data type".to_string())?;
+        let dtype = Dtype::of(memory.id())?;
+        if dtype == Dtype::F16 {
+            let single = Datatype::from_type::<f32>().map_err(|e| super::cause(&e))?;
+            return Ok((single, Dtype::F32));
+        }
+        Ok((memory, dtype))
+    })
+}
+
+/// Takes room for `n` elements of type `T` and lets `fill` write them.
+fn filled<T: Clone + Default>(
+    n: usize,
+    fill: impl FnOnce(*mut std::ffi::c_void) -> i32,
+) -> Result<Vec<T>, String> {
+    let mut buffer: Vec<T> = Vec::new();
+    buffer
+        .try_reserve_exact(n)
+        .map_err(|_| format!("{} bytes do not fit in memory", n.saturating_mul(size_of::<T>())))?;
+    buffer.resize(n, T::default());
+    if n > 0 {
+        sync(|| {
+            if fill(buffer.as_mut_ptr().cast()) < 0 {
+                let e = hdf5::Error::query().unwrap_or_else(|e| e);
+                return Err(format!("cannot be read: {}", super::cause(&e)));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(buffer)
+}
+
+/// Reads `n` elements of type `dtype` by `read(memory type, buffer)`.
+fn elements(
+    memory: &Datatype,
+    dtype: &Dtype,
+    n: usize,
+    space: i64,
+    read: impl FnOnce(i64, *mut std::ffi::c_void) -> i32,
+) -> Result<Elements, String> {
+    let id = memory.id();
+    macro_rules! plain {
+        ($variant:ident) => {
+            Elements::Values(Values::$variant(filled(n, |buffer| read(id, buffer))?))
+        };
+    }
+    Ok(match dtype {
+        Dtype::F32 => plain!(F32),
+        Dtype::F64 => plain!(F64),
+        Dtype::I8 => plain!(I8),
+        Dtype::I16 => plain!(I16),
+        Dtype::I32 => plain!(I32),
+        Dtype::I64 => plain!(I64),
+        Dtype::U8 => plain!(U8),
+        Dtype::U16 => plain!(U16),
+        Dtype::U32 => plain!(U32),
+        Dtype::U64 => plain!(U64),
+        Dtype::F16 => return Err("half-precision numbers inside records".into()),
+        Dtype::Other(what, _) => return Err(format!("elements are {what}, which cannot be held")),
+        Dtype::Bool
+        | Dtype::Text
+        | Dtype::FixedText(_)
+        | Dtype::Array(..)
+        | Dtype::Compound(..) => {
+            let size = dtype.size();
+            let total = n.checked_mul(size).ok_or("absurd size")?;
+            let mut bytes: Vec<u8> = filled(total, |buffer| read(id, buffer))?;
+            let out = decode(&bytes, 0, size, n, dtype);
+            if dtype.has_text() && n > 0 {
+                sync(|| unsafe {
+                    H5Treclaim(id, space, H5P_DEFAULT, bytes.as_mut_ptr().cast());
+                });
+            }
+            out?
+        }
+    })
+}
+
+/// Decodes one field of `n` records of `stride` bytes, at `offset` in each.
+fn decode(
+    bytes: &[u8],
+    offset: usize,
+    stride: usize,
+    n: usize,
+    dtype: &Dtype,
+) -> Result<Elements, String> {
+    let size = dtype.size();
+    let at = |i: usize| &bytes[i * stride + offset..i * stride + offset + size];
+    macro_rules! numbers {
+        ($variant:ident, $t:ty) => {
+            Elements::Values(Values::$variant(
+                (0..n)
+                    .map(|i| <$t>::from_ne_bytes(at(i).try_into().expect("size of the type")))
+                    .collect(),
+            ))
+        };
+    }
+    Ok(match dtype {
+        Dtype::F32 => numbers!(F32, f32),
+        Dtype::F64 => numbers!(F64, f64),
+        Dtype::I8 => numbers!(I8, i8),
+        Dtype::I16 => numbers!(I16, i16),
+        Dtype::I32 => numbers!(I32, i32),
+        Dtype::I64 => numbers!(I64, i64),
+        Dtype::U8 => numbers!(U8, u8),
+        Dtype::U16 => numbers!(U16, u16),
+        Dtype::U32 => numbers!(U32, u32),
+        Dtype::U64 => numbers!(U64, u64),
+        Dtype::Bool => Elements::Values(Values::Bool((0..n).map(|i| at(i)[0] != 0).collect())),
+        Dtype::FixedText(_) => {
+            let text = |i| {
+                let field = at(i);
+                let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
+                utf8(&field[..end])
+            };
+            Elements::Strings((0..n).map(text).collect::<Result<_, _>>()?)
+        }
+        Dtype::Text => {
+            let text = |i| {
+                let pointer = usize::from_ne_bytes(at(i).try_into().expect("size of a pointer"));
+                if pointer == 0 {
+                    return Ok(String::new());
+                }
+                // HDF5 allocated the text and ended it with a zero.
+                utf8(unsafe { CStr::from_ptr(pointer as *const c_char) }.to_bytes())
+            };
+            Elements::Strings((0..n).map(text).collect::<Result<_, _>>()?)
+        }
+        Dtype::Compound(fields, _) => {
+            let field = |f: &super::dtype::Field| {
+                let (base, dims) = match &f.dtype {
+                    Dtype::Array(base, dims) => (base.as_ref(), dims.clone()),
+                    other => (other, vec![]),
+                };
+                let inside = decode_array(bytes, offset + f.offset, stride, n, base, &dims)
+                    .map_err(|reason| format!("field `{}`: {reason}", f.name))?;
+                Ok((f.name.clone(), dims, inside))
+            };
+            Elements::Record(fields.iter().map(field).collect::<Result<_, String>>()?)
+        }
+        Dtype::Array(..) => return Err("an array of arrays cannot be held".into()),
+        Dtype::F16 => return Err("half-precision numbers inside records cannot be held".into()),
+        Dtype::Other(what, _) => return Err(format!("{what} cannot be held")),
+    })
+}
+
+/// Decodes a field that is itself an array of `dims` elements.
+fn decode_array(
+    bytes: &[u8],
+    offset: usize,
+    stride: usize,
+    n: usize,
+    base: &Dtype,
+    dims: &[usize],
+) -> Result<Elements, String> {
+    if dims.is_empty() {
+        return decode(bytes, offset, stride, n, base);
+    }
+    let width: usize = dims.iter().product();
+    let size = base.size();
+    let mut packed = Vec::with_capacity(n * width * size);
+    for i in 0..n {
+        let start = i * stride + offset;
+        packed.extend_from_slice(&bytes[start..start + width * size]);
+    }
+    decode(&packed, 0, size, n * width, base)
+}
+
+fn utf8(bytes: &[u8]) -> Result<String, String> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| {
+        let shown = String::from_utf8_lossy(bytes);
+        format!("text `{shown}` is not UTF-8")
+    })
+}

@@ -1,0 +1,29 @@
+//! Reading and writing files. No computing: what is read is what the file holds.
+//!
+//! | file or folder | function |
+//! |---|---|
+//! | whatever it is | [`read`] |
+//! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
+//! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
+//! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
+//! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
+//! | table of labels by barcode | [`read_labels`], [`labels`] |
+//!
+//! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
+//! and what would help.
+
+mod files;
+mod h5;
+mod h5ad;
+mod labels;
+mod mtx;
+mod recognise;
+mod tenx;
+mod visium;
+
+pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
+pub use labels::{labels, labels_beside, read_labels};
+pub use mtx::read_10x_mtx;
+pub use recognise::read;
+pub use tenx::{TenxH5, read_10x_h5};
+pub use visium::{Visium, read_visium};

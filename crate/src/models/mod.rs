@@ -1,0 +1,1 @@
+//! Published methods. A model never draws.

@@ -1,0 +1,1 @@
+//! candle building blocks with correct gradients.

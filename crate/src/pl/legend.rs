@@ -1,0 +1,105 @@
+//! What stands beside a panel: the legend of categories, the bar of a colour scale.
+
+use super::canvas::{Align, Canvas, Rect, TextStyle, VAlign};
+use super::palette::{Cmap, Color};
+use super::text::{fit, text_width};
+use super::ticks;
+use crate::image::Image;
+use std::sync::Arc;
+
+const SIZE: f64 = 11.5;
+const ROW: f64 = 18.0;
+const DOT: f64 = 5.0;
+const LONGEST: f64 = 150.0;
+
+/// Names of categories beside a dot of their colour, in as many columns as the height asks for.
+pub(crate) struct Legend {
+    entries: Vec<(String, Color)>,
+}
+
+impl Legend {
+    pub fn new(entries: Vec<(String, Color)>) -> Self {
+        let cut = |(name, color): (String, Color)| (fit(&name, SIZE, false, LONGEST), color);
+        Legend { entries: entries.into_iter().map(cut).collect() }
+    }
+
+    fn rows(&self, height: f64) -> usize {
+        ((height / ROW).floor() as usize).max(1)
+    }
+
+    /// The columns' widths.
+    fn columns(&self, height: f64) -> Vec<f64> {
+        let width = |e: &(String, Color)| text_width(&e.0, SIZE, false);
+        let column = |c: &[(String, Color)]| c.iter().map(width).fold(0.0, f64::max);
+        let text = self.entries.chunks(self.rows(height)).map(column);
+        text.map(|w| 2.0 * DOT + 6.0 + w).collect()
+    }
+
+    pub fn width(&self, height: f64) -> f64 {
+        let columns = self.columns(height);
+        columns.iter().sum::<f64>() + 14.0 * columns.len().saturating_sub(1) as f64
+    }
+
+    /// Draws it with its left edge at `x`, centred on the panel's height.
+    pub fn draw(&self, canvas: &mut Canvas, x: f64, plot: Rect) {
+        let rows = self.rows(plot.height());
+        let used = rows.min(self.entries.len()) as f64;
+        let top = plot.center_y() - used * ROW / 2.0;
+        let text = canvas.ink.text;
+        let mut x = x;
+        for (column, width) in self.entries.chunks(rows).zip(self.columns(plot.height())) {
+            for (k, (name, color)) in column.iter().enumerate() {
+                let y = top + (k as f64 + 0.5) * ROW;
+                canvas.disc(x + DOT, y, DOT, color.with_alpha(1.0));
+                canvas.text(x + 2.0 * DOT + 6.0, y, name, TextStyle::new(SIZE, text));
+            }
+            x += width + 14.0;
+        }
+    }
+}
+
+/// A strip of the colour scale with its numbers.
+pub(crate) struct ColorBar {
+    strip: Arc<Image>,
+    limits: (f64, f64),
+    ticks: Vec<(f64, String)>,
+}
+
+const BAR: f64 = 12.0;
+const TICK: f64 = 3.5;
+
+impl ColorBar {
+    pub fn new(cmap: &Cmap, limits: (f64, f64)) -> Self {
+        let color = |i: usize| {
+            let c = cmap.at(1.0 - i as f64 / 255.0);
+            [c.r, c.g, c.b]
+        };
+        let pixels = (0..256).flat_map(color).collect();
+        let ticks = ticks::linear(limits.0, limits.1, 5);
+        let labels = ticks::labels(&ticks);
+        ColorBar {
+            strip: Arc::new(Image { width: 1, height: 256, pixels }),
+            limits,
+            ticks: ticks.into_iter().zip(labels).collect(),
+        }
+    }
+
+    pub fn width(&self) -> f64 {
+        let widest = self.ticks.iter().map(|t| text_width(&t.1, SIZE, false)).fold(0.0, f64::max);
+        BAR + TICK + 4.0 + widest
+    }
+
+    pub fn draw(&self, canvas: &mut Canvas, x: f64, plot: Rect) {
+        let height = (0.82 * plot.height()).min(300.0);
+        let bar = Rect::at(x, plot.center_y() - height / 2.0, BAR, height);
+        canvas.picture(self.strip.clone(), bar, 1.0);
+        let ink = canvas.ink;
+        for (value, label) in &self.ticks {
+            let t = (value - self.limits.0) / (self.limits.1 - self.limits.0);
+            let y = bar.y1 - t * bar.height();
+            canvas.line([(bar.x1, y), (bar.x1 + TICK, y)], 1.0, ink.axis);
+            let style = TextStyle::new(SIZE, ink.text).anchor(Align::Start, VAlign::Middle);
+            canvas.text(bar.x1 + TICK + 4.0, y, label, style);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Figures, under the names that scanpy and squidpy give them.
+//!
+//! Every function returns a [`Figure`]: the value of a notebook cell, which shows itself, and
+//! whose methods are its options. It owns what it draws and is drawn when it is shown or saved.
+//!
+//! ```
+//! use spatialkit::{datasets, pl};
+//! let slide = datasets::synthetic(datasets::Synthetic::default().n_genes(50));
+//! let map = pl::spatial(&slide, "layer").title("Cortex").image_alpha(0.5);
+//! let (png, width, height) = map.render()?;
+//! assert!(width > 300 && height > 300 && png.starts_with(b"\x89PNG"));
+//! # Ok::<(), spatialkit::Error>(())
+//! ```
+//!
+//! | function | shows |
+//! |---|---|
+//! | [`spatial`] ([`spatial_scatter`]) | spots on the tissue, by category or number |
+//! | [`embedding`] ([`scatter`], [`umap`], [`pca`]) | points of an embedding |
+//! | [`line`], [`loss_curve`] | curves |
+//! | [`bar`], [`histogram`] | bars |
+//! | [`custom`] | whatever plotters can draw |
+//!
+//! How it is built: a [`Plot`] draws on a [`Canvas`], which keeps marks in CSS pixels; `raster`
+//! makes pixels of them and `svg` text. Charts with axes go through plotters ([`Pen`]). A new kind
+//! of figure is a new `Plot`. Nothing here computes on data beyond what drawing needs.
+
+mod axis;
+mod bar;
+mod canvas;
+mod custom;
+mod figure;
+mod keys;
+mod legend;
+mod line;
+mod palette;
+mod panel;
+mod pen;
+mod points;
+mod raster;
+mod scale;
+mod spatial;
+mod svg;
+mod text;
+mod theme;
+mod ticks;
+
+pub use bar::{Bars, bar, histogram};
+pub use canvas::{Align, Canvas, Rect, SpotShape, TextStyle, VAlign};
+pub use custom::{Custom, custom};
+pub use figure::{Figure, Frame, Plot};
+pub use keys::{Key, Keys, labels, values};
+pub use line::{Lines, Series, line, loss_curve};
+pub use palette::{Cmap, Color, Palette, cmap_names, colorblind_colors, default_colors, palette_names};
+pub use pen::Pen;
+pub use points::{Limit, PointMap};
+pub use spatial::{embedding, pca, scatter, spatial, spatial_library, spatial_scatter, umap};
+pub use text::text_width;
+pub use theme::{Ink, Theme};
+
+#[cfg(test)]
+mod tests;
+
+/// The median distance of neighbouring spots, for tests of other modules.
+#[cfg(test)]
+pub(crate) fn spacing_of(adata: &crate::anndata::AnnData) -> f64 {
+    let coords = adata.spatial().expect("the test's data have coordinates");
+    spatial::spacing(&coords.rows().into_iter().map(|r| [r[0], r[1]]).collect::<Vec<_>>())
+}

@@ -1,0 +1,1 @@
+//! Preprocessing, as scanpy's `pp`: same names, same results.

@@ -1,0 +1,151 @@
+//! The tutorial notebook, from top to bottom in the built kernel: on the built-in tissue, on a
+//! real slide in two formats, and on everything a user may get wrong.
+
+use spatialkit_tests::notebooks::{self, Run, kernel, workspace};
+use spatialkit_tests::shared;
+use std::path::{Path, PathBuf};
+
+fn stamgc(kernel: &Path, parameters: &[(&str, &str)], more: &[&str]) -> Run {
+    notebooks::run(kernel, &workspace().join("notebooks/stamgc.ipynb"), parameters, more)
+}
+
+fn number(run: &Run, key: &str) -> f64 {
+    run.result()[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no {key} in {}\n{}", run.result(), run.log))
+}
+
+#[test]
+fn the_notebook_runs_on_the_built_in_tissue() {
+    let Some(kernel) = kernel("the_notebook_runs_on_the_built_in_tissue") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let html = dir.path().join("out.html");
+    let run = stamgc(&kernel, &[], &["--html", html.to_str().unwrap()]);
+    assert!(run.success, "{}", run.log);
+    assert!(run.of_type("image/png").len() >= 3, "fewer than three figures");
+    let summary = |o: &&serde_json::Value| notebooks::text(o).contains("AnnData");
+    assert!(run.of_type("text/html").iter().any(summary), "no HTML summary");
+    assert!(number(&run, "ari") > 0.5, "{}", run.result());
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("data:image/png;base64,") && page.contains("STAMGC"));
+}
+
+#[test]
+fn a_real_slide_gives_the_published_quality_from_both_of_its_formats() {
+    let name = "a_real_slide_gives_the_published_quality_from_both_of_its_formats";
+    let Some(kernel) = kernel(name) else { return };
+    for (path, label) in [
+        ("data/dlpfc/dlpfc_151673_5000g.h5ad", "layer_guess"),
+        ("data/dlpfc/151673_spaceranger", "truth.txt"),
+    ] {
+        let Some(data) = shared(name, path) else { return };
+        let data = data.to_str().unwrap();
+        let run = stamgc(&kernel, &[("data", data), ("label", label), ("seed", "1")], &[]);
+        assert!(run.success, "{}", run.log);
+        println!("{path}: {}", run.result());
+        // One seed's ARI moves by 0.05 about 0.46; far below means that something broke.
+        assert!(number(&run, "ari") > 0.36, "{}", run.result());
+        assert!(number(&run, "peak_mb") < 1000.0, "{}", run.result());
+    }
+}
+
+/// A folder with copies of a real slide that are each broken in one way.
+fn broken_inputs(dir: &Path) -> Vec<(&'static str, PathBuf)> {
+    std::fs::write(dir.join("text.h5ad"), "barcode,gene\n").unwrap();
+    let mut all = vec![
+        ("a missing file", dir.join("missing.h5ad")),
+        ("a text file named .h5ad", dir.join("text.h5ad")),
+    ];
+    let Some(slide) = shared("broken copies of a real slide", "data/dlpfc/151673_spaceranger")
+    else {
+        return all;
+    };
+    let matrix = "filtered_feature_bc_matrix.h5";
+    let bytes = std::fs::read(slide.join(matrix)).unwrap();
+    let folder = |name: &str, matrix_bytes: &[u8]| {
+        let folder = dir.join(name);
+        std::fs::create_dir_all(folder.join("spatial")).unwrap();
+        std::fs::write(folder.join(matrix), matrix_bytes).unwrap();
+        folder
+    };
+    let truncated = folder("truncated", &bytes[..bytes.len() / 2]);
+    for file in std::fs::read_dir(slide.join("spatial")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), truncated.join("spatial").join(file.file_name())).unwrap();
+    }
+    all.push(("a truncated .h5", truncated));
+    all.push(("a folder without positions", folder("no_positions", &bytes)));
+    all
+}
+
+#[test]
+fn each_wrong_input_gives_one_error_that_names_cause_and_fix() {
+    let Some(kernel) = kernel("each_wrong_input_gives_one_error_that_names_cause_and_fix") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut cases: Vec<(String, Vec<(&str, String)>, &[&str])> = Vec::new();
+    for (what, path) in broken_inputs(dir.path()) {
+        let words: &[&str] = match what {
+            "a missing file" => &["missing.h5ad", "no such file"],
+            "a text file named .h5ad" => &["text.h5ad", "HDF5"],
+            "a truncated .h5" => &["filtered_feature_bc_matrix.h5", "truncated"],
+            _ => &["no_positions", "tissue_positions"],
+        };
+        cases.push((what.into(), vec![("data", path.to_str().unwrap().into())], words));
+    }
+    cases.push((
+        "an unknown label column".into(),
+        vec![("label", "no_such_column".into())],
+        &["no_such_column", "layer", "array_row"],
+    ));
+    cases.push((
+        "no domains".into(),
+        vec![("n_domains", "0".into())],
+        &["n_domains = 0", "at least"],
+    ));
+    for (what, parameters, words) in cases {
+        let parameters: Vec<(&str, &str)> =
+            parameters.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        let run = stamgc(&kernel, &parameters, &[]);
+        assert!(!run.success, "{what}: the runner reported success");
+        let errors = run.errors();
+        assert_eq!(errors.len(), 1, "{what}: {errors:?}\n{}", run.log);
+        let (message, shown) = &errors[0];
+        println!("{what}: {message}");
+        for word in words {
+            let found = message.to_lowercase().contains(&word.to_lowercase());
+            assert!(found, "{what}: `{word}` is not in: {message}");
+        }
+        assert!(!shown.contains("panicked"), "{what}: {shown}");
+    }
+}
+
+#[test]
+fn coordinates_that_are_not_numbers_are_an_error_of_one_cell() {
+    let Some(kernel) = kernel("coordinates_that_are_not_numbers_are_an_error_of_one_cell") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nan.ipynb");
+    notebooks::write(
+        &path,
+        &[
+            "use spatialkit::prelude::*;",
+            "let mut slide = datasets::synthetic(&Synthetic::default())?;
+             let mut xy = slide.spatial()?;
+             xy[[3, 0]] = f64::NAN;
+             slide.obsm.insert(\"spatial\".into(), xy.into());
+             let kept = 42;",
+            "let fit = Stamgc::preset(Preset::Visium).n_domains(7).fit(&mut slide)?;",
+        ],
+    );
+    let run = notebooks::run(&kernel, &path, &[], &[]);
+    assert!(!run.success);
+    let errors = run.errors();
+    assert_eq!(errors.len(), 1, "{}", run.log);
+    assert!(
+        errors[0].0.contains("obsm[\"spatial\"]") && errors[0].0.contains("row 3"),
+        "{errors:?}"
+    );
+}

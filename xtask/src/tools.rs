@@ -1,0 +1,139 @@
+//! Programs that a build or a test needs: found where they are, otherwise set up below
+//! `target/tools`, otherwise named with what to install.
+
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+
+/// The folder of the workspace.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// The folder that cargo builds into.
+pub fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// Tells the user what is going on.
+pub fn say(text: &str) {
+    eprintln!("\x1b[1;36m==>\x1b[0m {text}");
+}
+
+/// A process's exit status as our own.
+pub fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
+
+/// Runs a command; its failure is an error that names it.
+pub fn run(command: &mut Command, what: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("{what}: cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{what} failed ({status}); see its messages above");
+    }
+    Ok(())
+}
+
+/// The first line that a program prints of its version.
+fn version(program: impl AsRef<std::ffi::OsStr>) -> Option<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(if output.stdout.is_empty() {
+        &output.stderr
+    } else {
+        &output.stdout
+    })
+    .into_owned();
+    output.status.success().then(|| text.lines().next().unwrap_or_default().to_string())
+}
+
+const PYTHON_ADVICE: &str =
+    "install Python 3.10 or newer (Debian: apt install python3 python3-venv)";
+const CC_ADVICE: &str = "install a C compiler (Debian: apt install gcc libc6-dev; macOS: \
+                         xcode-select --install)";
+
+/// What a fresh clone needs, with the version found or the advice.
+pub fn survey() -> Vec<(&'static str, Result<String, &'static str>)> {
+    let cmake = version("cmake").or_else(|| version(cmake_dir().join("cmake")));
+    vec![
+        ("cargo", version(cargo()).ok_or("install Rust 1.95 or newer with rustup")),
+        ("C compiler", version("cc").ok_or(CC_ADVICE)),
+        ("Python", version("python3").ok_or(PYTHON_ADVICE)),
+        ("cmake", cmake.ok_or("set up by `cargo xtask run` when it builds")),
+    ]
+}
+
+/// The cargo that runs this program.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// A Python environment of the project's own.
+pub struct PythonEnv {
+    /// Its folder.
+    pub prefix: PathBuf,
+}
+
+impl PythonEnv {
+    /// A program installed in it.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.prefix.join("bin").join(name)
+    }
+}
+
+/// The environment `name` with the packages that `requirements` (a file of the project) lists;
+/// made anew whenever that file changes.
+pub fn python_env(name: &str, requirements: &str) -> Result<PythonEnv> {
+    let requirements = root().join(requirements);
+    let wanted = std::fs::read_to_string(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let env = PythonEnv { prefix: target_dir().join("tools").join(name) };
+    let stamp = env.prefix.join("requirements.installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(env);
+    }
+    if version("python3").is_none() {
+        bail!("there is no python3: {PYTHON_ADVICE}");
+    }
+    say(&format!("setting up the Python environment `{name}`"));
+    let python = env.program("python");
+    if !python.exists() {
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&env.prefix).status();
+        if !made.is_ok_and(|s| s.success()) {
+            let _ = std::fs::remove_dir_all(&env.prefix);
+            bail!(
+                "python3 cannot make environments: install its venv module \
+                   (Debian: apt install python3-venv)"
+            );
+        }
+    }
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    run(pip.arg(&requirements), "installing the Python packages")?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(env)
+}
+
+fn cmake_dir() -> PathBuf {
+    target_dir().join("tools/build/bin")
+}
+
+/// A cargo command with everything on its PATH that the build of the library needs.
+pub fn cargo_command() -> Result<Command> {
+    if version("cc").is_none() {
+        bail!("there is no C compiler `cc`, which HDF5 is built with: {CC_ADVICE}");
+    }
+    let mut command = Command::new(cargo());
+    command.current_dir(root());
+    if version("cmake").is_none() {
+        let env = python_env("build", "xtask/build-requirements.txt")
+            .context("HDF5 is built with cmake; install it, or let this set it up")?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = std::iter::once(env.prefix.join("bin")).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(dirs)?);
+    }
+    Ok(command)
+}
