@@ -146,7 +146,7 @@ fn execute_all(notebook: &mut Notebook, spec: &KernelSpec, folder: Option<&Path>
         match ended {
             Ok(Ended::Well(reply)) => {
                 notebook.finish(index, &reply);
-                screen.line(&format!("[{}/{total}] done in {seconds:.1} s", n + 1));
+                screen.line(&format!("[{}/{total}] done in {seconds:.2} s", n + 1));
             }
             Ok(Ended::Failed(reply)) => {
                 notebook.finish(index, &reply);
