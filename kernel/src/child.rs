@@ -84,17 +84,12 @@ pub fn run() -> Result<()> {
         }
     });
 
-    writeln!(
-        events,
-        "{{\"event\":\"hello\",\"pid\":{}}}",
-        std::process::id()
-    )?;
+    writeln!(events, "{{\"event\":\"hello\",\"pid\":{}}}", std::process::id())?;
     let mut store: *mut c_void = std::ptr::null_mut();
     for line in BufReader::new(commands).lines() {
         let line = line?;
-        let Some((library, function)) = line
-            .strip_prefix("LOAD_AND_RUN ")
-            .and_then(|rest| rest.rsplit_once(' '))
+        let Some((library, function)) =
+            line.strip_prefix("LOAD_AND_RUN ").and_then(|rest| rest.rsplit_once(' '))
         else {
             bail!("the engine sent a line that is not known: {line}");
         };

@@ -14,11 +14,7 @@ pub fn run() -> bool {
     };
     match Facade::find() {
         Ok(facade) => {
-            say(
-                true,
-                "prebuilt library",
-                facade.library.display().to_string(),
-            );
+            say(true, "prebuilt library", facade.library.display().to_string());
             let now = Command::new(&facade.rustc).arg("-vV").output();
             match now {
                 Ok(out) if String::from_utf8_lossy(&out.stdout) == facade.rustc_version => {
@@ -60,11 +56,7 @@ pub fn run() -> bool {
             match linker {
                 Ok(out) => {
                     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-                    say(
-                        true,
-                        "linker",
-                        text.lines().next().unwrap_or("cc").to_owned(),
-                    );
+                    say(true, "linker", text.lines().next().unwrap_or("cc").to_owned());
                 }
                 Err(_) => say(false, "linker", "no `cc`: install a C compiler".to_owned()),
             }

@@ -22,15 +22,8 @@ const FORMAT: u32 = 1;
 
 /// Crates whose types show up in the library's public signatures. Type inference reads their
 /// sources; the other two hundred stay out of its sight, which is most of its time and memory.
-const PUBLIC_CRATES: &[&str] = &[
-    "candle-core",
-    "candle-nn",
-    "half",
-    "ndarray",
-    "num-complex",
-    "num-traits",
-    "serde_json",
-];
+const PUBLIC_CRATES: &[&str] =
+    &["candle-core", "candle-nn", "half", "ndarray", "num-complex", "num-traits", "serde_json"];
 
 /// What a session needs to know of the prebuilt library.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -194,9 +187,7 @@ fn add_sources(std_library: &Path) {
     if rustlib.is_some_and(|dir| dir.join("src/rust/library/std").is_dir()) {
         return;
     }
-    let added = Command::new("rustup")
-        .args(["component", "add", "rust-src"])
-        .status();
+    let added = Command::new("rustup").args(["component", "add", "rust-src"]).status();
     if !added.is_ok_and(|status| status.success()) {
         eprintln!(
             "warning: the standard library's sources are missing and could not be added; \
@@ -357,10 +348,7 @@ fn prune(all: &Value, keep: &[&str]) -> Result<Metadata> {
         .filter(|p| p["id"].as_str().is_some_and(|id| kept.contains(id)))
         .filter_map(|p| p["name"].as_str())
         .collect();
-    let mut out = Metadata {
-        root,
-        ..Metadata::default()
-    };
+    let mut out = Metadata { root, ..Metadata::default() };
     for package in packages {
         if !package["id"].as_str().is_some_and(|id| kept.contains(id)) {
             continue;
@@ -415,19 +403,14 @@ fn tool_path(tool: &str, workspace: &Path) -> Result<PathBuf> {
 /// The first executable of that name on PATH.
 pub fn find_on_path(tool: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(tool))
-        .find(|candidate| candidate.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(tool)).find(|candidate| candidate.is_file())
 }
 
 fn std_library(rustc: &Path) -> Result<PathBuf> {
     let libdir = output(Command::new(rustc).args(["--print", "target-libdir"]))?;
     let libdir = Path::new(libdir.trim());
     let entries = std::fs::read_dir(libdir).with_context(|| {
-        format!(
-            "cannot read the compiler's library folder {}",
-            libdir.display()
-        )
+        format!("cannot read the compiler's library folder {}", libdir.display())
     })?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -453,9 +436,7 @@ fn library_name() -> String {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn output(command: &mut Command) -> Result<String> {
@@ -464,10 +445,7 @@ fn output(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run {command:?}"))?;
     if !out.status.success() {
-        bail!(
-            "{command:?} failed: {}",
-            String::from_utf8_lossy(&out.stderr).trim()
-        );
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
     Ok(String::from_utf8(out.stdout)?)
 }
@@ -485,8 +463,7 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write in {}", folder.display()))?;
     std::fs::write(file.path(), bytes)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    file.persist(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 
@@ -561,10 +538,7 @@ mod tests {
         assert_eq!(pruned.root, "s");
         assert_eq!(pruned.packages.len(), 2);
         assert_eq!(pruned.packages[0]["targets"].as_array().unwrap().len(), 1);
-        assert_eq!(
-            pruned.packages[0]["dependencies"].as_array().unwrap().len(),
-            1
-        );
+        assert_eq!(pruned.packages[0]["dependencies"].as_array().unwrap().len(), 1);
         assert_eq!(pruned.nodes[0]["dependencies"], json!(["c"]));
     }
 }

@@ -88,11 +88,7 @@ pub fn run(connection_file: &Path) -> Result<()> {
         ended: AtomicBool::new(false),
     });
     let engine = match prepared {
-        Ok(()) => Some(engine::start(
-            folder.path().to_owned(),
-            channel,
-            interrupter,
-        )),
+        Ok(()) => Some(engine::start(folder.path().to_owned(), channel, interrupter)),
         Err(error) => {
             eprintln!("{error:#}");
             None
@@ -101,13 +97,11 @@ pub fn run(connection_file: &Path) -> Result<()> {
     interrupt_by_signal(kernel.clone());
     end_with_parent(kernel.clone());
     let controlling = kernel.clone();
-    std::thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(move || {
-            for incoming in commands {
-                controlling.control(&control, incoming);
-            }
-        })?;
+    std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        for incoming in commands {
+            controlling.control(&control, incoming);
+        }
+    })?;
     let mut shell = Shell {
         kernel: kernel.clone(),
         socket: shell,
@@ -234,10 +228,8 @@ impl Asking {
         let content = json!({"prompt": prompt, "password": password});
         let mut message = Message::new(&self.session, "input_request", content);
         message.parent = parent;
-        let sent = self
-            .signer
-            .encode(&message)
-            .is_ok_and(|frames| self.stdin.send_to(&peer, frames));
+        let sent =
+            self.signer.encode(&message).is_ok_and(|frames| self.stdin.send_to(&peer, frames));
         if !sent {
             return String::new();
         }
@@ -282,8 +274,7 @@ impl Kernel {
 
     fn status(&self, request: &Message, state: &str) {
         let content = json!({"execution_state": state});
-        self.publisher
-            .publish_for(&request.header, "status", content);
+        self.publisher.publish_for(&request.header, "status", content);
     }
 
     /// Requests on the control socket, at any time.
@@ -294,12 +285,7 @@ impl Kernel {
         self.status(&request, "busy");
         match request.kind() {
             "kernel_info_request" => {
-                self.reply(
-                    socket,
-                    &request,
-                    "kernel_info_reply",
-                    replies::kernel_info(),
-                );
+                self.reply(socket, &request, "kernel_info_reply", replies::kernel_info());
             }
             // …/messaging.html#kernel-interrupt
             "interrupt_request" => {
@@ -320,8 +306,7 @@ impl Kernel {
     fn shutdown(&self, socket: &Socket, request: &Message) {
         let restart = request.content["restart"].as_bool().unwrap_or(false);
         let content = json!({"status": "ok", "restart": restart});
-        self.publisher
-            .publish_for(&request.header, "shutdown_reply", content.clone());
+        self.publisher.publish_for(&request.header, "shutdown_reply", content.clone());
         self.reply(socket, request, "shutdown_reply", content);
         self.ended.store(true, Ordering::Release);
     }
@@ -406,11 +391,8 @@ impl Shell {
         }
         if content["allow_stdin"].as_bool().unwrap_or(false) {
             let peer = request.identities.first().cloned().unwrap_or_default();
-            *self
-                .asking
-                .request
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some((peer, request.header.clone()));
+            *self.asking.request.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((peer, request.header.clone()));
         }
         let result = if code.trim().is_empty() {
             Ok(engine::Outputs::new())
@@ -426,11 +408,7 @@ impl Shell {
                 )),
             }
         };
-        *self
-            .asking
-            .request
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.asking.request.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut output = None;
         let reply = match result {
             Ok(outputs) => {
@@ -462,11 +440,7 @@ impl Shell {
             }
         };
         if store {
-            self.history.push(Entry {
-                count,
-                code,
-                output,
-            });
+            self.history.push(Entry { count, code, output });
         }
         reply
     }
@@ -510,18 +484,12 @@ impl Shell {
             "range" => {
                 let start = content["start"].as_i64().unwrap_or(0).max(0) as u64;
                 let stop = content["stop"].as_u64().unwrap_or(u64::MAX);
-                self.history
-                    .iter()
-                    .filter(|e| e.count >= start && e.count < stop)
-                    .collect()
+                self.history.iter().filter(|e| e.count >= start && e.count < stop).collect()
             }
             "search" => {
                 let pattern = content["pattern"].as_str().unwrap_or("*");
-                let found: Vec<_> = self
-                    .history
-                    .iter()
-                    .filter(|e| replies::glob(pattern, &e.code))
-                    .collect();
+                let found: Vec<_> =
+                    self.history.iter().filter(|e| replies::glob(pattern, &e.code)).collect();
                 let skip = found.len().saturating_sub(n.unwrap_or(found.len()));
                 found.into_iter().skip(skip).collect()
             }

@@ -95,10 +95,8 @@ impl Signer {
             serde_json::to_vec(&message.content)?,
         ];
         let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        let signature = self
-            .mac(&slices)
-            .map(|mac| hex(&mac.finalize().into_bytes()))
-            .unwrap_or_default();
+        let signature =
+            self.mac(&slices).map(|mac| hex(&mac.finalize().into_bytes())).unwrap_or_default();
         let mut frames = message.identities.clone();
         frames.push(DELIMITER.to_vec());
         frames.push(signature.into_bytes());
@@ -201,21 +199,13 @@ pub fn new_id() -> String {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let text = hex(&bytes);
-    let (a, b, c, d, e) = (
-        &text[..8],
-        &text[8..12],
-        &text[12..16],
-        &text[16..20],
-        &text[20..],
-    );
+    let (a, b, c, d, e) = (&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]);
     format!("{a}-{b}-{c}-{d}-{e}")
 }
 
 /// The time in ISO 8601, UTC.
 pub fn now() -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days as i64);
     format!(
@@ -238,11 +228,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -256,9 +242,7 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) {
         return None;
     }
-    text.chunks(2)
-        .map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8))
-        .collect()
+    text.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
 }
 
 #[cfg(test)]

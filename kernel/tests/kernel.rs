@@ -4,7 +4,6 @@
 //! prebuilt library (`spatialkit-kernel prepare`) the tests say that they were skipped.
 
 use serde_json::{Value, json};
-use spatialkit_kernel::facade::Facade;
 use spatialkit_kernel::runner::client::{Client, Ended, KernelSpec};
 use spatialkit_kernel::wire::{Message, Signer};
 use std::path::{Path, PathBuf};
@@ -23,11 +22,7 @@ struct Cell {
 
 impl Cell {
     fn of(&self, kind: &str) -> Vec<&Value> {
-        self.messages
-            .iter()
-            .filter(|m| m.kind() == kind)
-            .map(|m| &m.content)
-            .collect()
+        self.messages.iter().filter(|m| m.kind() == kind).map(|m| &m.content).collect()
     }
 
     fn text(&self, stream: &str) -> String {
@@ -115,11 +110,9 @@ fn run(client: &mut Client, code: &str) -> Cell {
 fn run_and(client: &mut Client, code: &str, interrupt: &mut dyn FnMut(&[Message]) -> bool) -> Cell {
     let messages = std::cell::RefCell::new(Vec::new());
     let ended = client
-        .execute(
-            code,
-            &mut |m| messages.borrow_mut().push(m.clone()),
-            &mut || interrupt(&messages.borrow()),
-        )
+        .execute(code, &mut |m| messages.borrow_mut().push(m.clone()), &mut || {
+            interrupt(&messages.borrow())
+        })
         .unwrap();
     let (Ended::Well(reply) | Ended::Failed(reply)) = ended;
     let messages = messages.into_inner();
@@ -426,7 +419,9 @@ fn a_compilation_is_cancelled_and_variables_stay() {
     run(&mut client, "let stays = 5;").ok();
     // Enough code to keep the compiler busy for a while.
     let heavy: String = (0..6000)
-        .map(|i| format!("fn f{i}(x: u64) -> String {{ format!(\"{{x}}-{i}-{{:?}}\", vec![x; {i}]) }}\n"))
+        .map(|i| {
+            format!("fn f{i}(x: u64) -> String {{ format!(\"{{x}}-{i}-{{:?}}\", vec![x; {i}]) }}\n")
+        })
         .collect();
     let code = format!("{{ {heavy} println!(\"{{}}\", f1(1)); }}");
     let start = Instant::now();

@@ -143,10 +143,7 @@ fn child_command(session: &Path) -> Result<Command> {
     };
     command.env_remove("RUSTC").env_remove("RUST_SRC_PATH");
     let socket = session.join(crate::channel::SOCKET);
-    command.env(
-        crate::channel::CHANNEL_ENV,
-        format!("unix:{}", socket.display()),
-    );
+    command.env(crate::channel::CHANNEL_ENV, format!("unix:{}", socket.display()));
     Ok(command)
 }
 
@@ -154,9 +151,8 @@ fn child_command(session: &Path) -> Result<Command> {
 pub fn start(session: PathBuf, channel: Arc<Channel>, interrupter: Arc<Interrupter>) -> Handle {
     let (jobs, queue) = std::sync::mpsc::channel::<Work>();
     std::thread::spawn(move || {
-        let state = catch_unwind(AssertUnwindSafe(|| {
-            Running::start(&session, channel, interrupter)
-        }));
+        let state =
+            catch_unwind(AssertUnwindSafe(|| Running::start(&session, channel, interrupter)));
         let state = match state {
             Ok(Ok(running)) => Ok(running),
             Ok(Err(error)) => Err(format!("the engine did not start: {error:#}")),
@@ -231,10 +227,9 @@ impl Running {
         let interrupted = self.interrupter.end();
         let cell = self.channel.end();
         match result {
-            Err(_) => Err(Failure::new(
-                "InternalError",
-                "the evaluator panicked on this cell".to_owned(),
-            )),
+            Err(_) => {
+                Err(Failure::new("InternalError", "the evaluator panicked on this cell".to_owned()))
+            }
             Ok(Ok(outputs)) => match self.failure_of(&cell, &code, interrupted) {
                 Some(failure) => Err(failure),
                 None => Ok(outputs.content_by_mime_type),
@@ -242,10 +237,9 @@ impl Running {
             Ok(Err(evcxr::Error::SubprocessTerminated(status))) => {
                 Err(Failure::ended(&status, interrupted, &before))
             }
-            Ok(Err(_)) if interrupted.compiling => Err(Failure::new(
-                "KeyboardInterrupt",
-                "the compilation was cancelled".to_owned(),
-            )),
+            Ok(Err(_)) if interrupted.compiling => {
+                Err(Failure::new("KeyboardInterrupt", "the compilation was cancelled".to_owned()))
+            }
             Ok(Err(error)) => Err(Failure::of_engine(&error, &code)),
         }
     }
@@ -264,19 +258,12 @@ impl Running {
         } else {
             Failure::question_mark(cell.error.as_ref()?, code, &source())
         };
-        Some(if interrupted.running {
-            failure.named("KeyboardInterrupt")
-        } else {
-            failure
-        })
+        Some(if interrupted.running { failure.named("KeyboardInterrupt") } else { failure })
     }
 
     fn variables(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .context
-            .variables_and_types()
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        let mut names: Vec<String> =
+            self.context.variables_and_types().map(|(name, _)| name.to_owned()).collect();
         names.sort();
         names
     }
@@ -288,19 +275,11 @@ impl Running {
         let mut items: Vec<Completion> = found
             .completions
             .into_iter()
-            .map(|c| Completion {
-                text: c.code,
-                kind: c.kind,
-                label: c.label,
-            })
+            .map(|c| Completion { text: c.code, kind: c.kind, label: c.label })
             .collect();
         items.sort_by(|a, b| a.text.cmp(&b.text));
         items.dedup_by(|a, b| a.text == b.text);
-        Ok(Completions {
-            items,
-            start: found.start_offset,
-            end: found.end_offset,
-        })
+        Ok(Completions { items, start: found.start_offset, end: found.end_offset })
     }
 
     fn inspect(&mut self, code: &str, at: usize) -> Result<Option<(String, String)>> {

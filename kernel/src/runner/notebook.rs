@@ -43,10 +43,7 @@ impl Notebook {
             root["metadata"] = json!({});
         }
         root["nbformat_minor"] = json!(5.max(root["nbformat_minor"].as_u64().unwrap_or(0)));
-        let mut notebook = Notebook {
-            root,
-            clear_at_next: None,
-        };
+        let mut notebook = Notebook { root, clear_at_next: None };
         for cell in notebook.cells_mut() {
             if !cell.is_object() {
                 bail!("one of its cells is not an object");
@@ -257,11 +254,7 @@ impl Notebook {
 }
 
 fn or_empty(value: &Value) -> Value {
-    if value.is_object() {
-        value.clone()
-    } else {
-        json!({})
-    }
+    if value.is_object() { value.clone() } else { json!({}) }
 }
 
 /// A text that may be given as a list of lines.
@@ -315,20 +308,11 @@ mod tests {
     fn outputs_are_gathered_as_a_front_end_does() {
         let mut n = notebook();
         assert_eq!(n.source(0), "1 +\n1");
-        n.collect(
-            0,
-            &message("stream", json!({"name": "stdout", "text": "a"})),
-        );
-        n.collect(
-            0,
-            &message("stream", json!({"name": "stdout", "text": "b\n"})),
-        );
+        n.collect(0, &message("stream", json!({"name": "stdout", "text": "a"})));
+        n.collect(0, &message("stream", json!({"name": "stdout", "text": "b\n"})));
         let shown = json!({"data": {"text/plain": "old"}, "transient": {"display_id": "d"}});
         n.collect(0, &message("display_data", shown));
-        n.collect(
-            0,
-            &message("stream", json!({"name": "stdout", "text": "c"})),
-        );
+        n.collect(0, &message("stream", json!({"name": "stdout", "text": "c"})));
         let update = json!({"data": {"text/plain": "new"}, "transient": {"display_id": "d"}});
         n.collect(1, &message("update_display_data", update));
         let file: Value = serde_json::from_str(&n.to_json().unwrap()).unwrap();
@@ -356,13 +340,7 @@ mod tests {
 
     #[test]
     fn what_is_no_notebook_is_refused() {
-        for text in [
-            "",
-            "{}",
-            "[]",
-            r#"{"nbformat": 3}"#,
-            r#"{"nbformat": 4, "cells": 1}"#,
-        ] {
+        for text in ["", "{}", "[]", r#"{"nbformat": 3}"#, r#"{"nbformat": 4, "cells": 1}"#] {
             assert!(Notebook::parse(text).is_err(), "{text}");
         }
     }

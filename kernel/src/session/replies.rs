@@ -149,9 +149,7 @@ fn raw_string(chars: &[char], at: usize) -> Option<Option<usize>> {
 
 /// Positions in messages count code points; the engine counts bytes.
 pub fn byte_offset(code: &str, points: usize) -> usize {
-    code.char_indices()
-        .nth(points)
-        .map_or(code.len(), |(at, _)| at)
+    code.char_indices().nth(points).map_or(code.len(), |(at, _)| at)
 }
 
 fn point_offset(code: &str, byte: usize) -> usize {
@@ -235,10 +233,7 @@ mod tests {
             assert_eq!(open_brackets(complete), Some(0), "{complete}");
         }
         for incomplete in ["fn f() {", "vec![1,", "\"abc", "/* a", "r#\"x"] {
-            assert!(
-                open_brackets(incomplete).is_some_and(|n| n > 0),
-                "{incomplete}"
-            );
+            assert!(open_brackets(incomplete).is_some_and(|n| n > 0), "{incomplete}");
         }
         assert_eq!(open_brackets("fn f() }"), None);
     }
