@@ -1,9 +1,9 @@
 //! The product: the kernel program and the dynamic library that cells link.
 
-use crate::tools::{cargo_command, exit_code, root, run, say, target_dir};
+use crate::tools::{cargo_command, exit_code, root, run, say, target_dir, with_build_tools};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 /// A built kernel.
 pub struct Kernel {
@@ -38,20 +38,25 @@ pub fn built() -> Option<Kernel> {
     kernel.program.exists().then_some(kernel)
 }
 
-/// Builds kernel and facade, which takes some ten minutes the first time and a second afterwards.
+/// Builds the kernel and the library that cells link, which takes some ten minutes the first time
+/// and a second afterwards.
 pub fn build() -> Result<Kernel> {
-    if built().is_none() {
-        say("building the kernel and the library (some ten minutes on two cores, once)");
+    let first = built().is_none();
+    if first {
+        say("building the kernel (some five minutes on two cores, once)");
     }
     let mut build = cargo_command()?;
     build.args(["build", "--release", "--package", "spatialkit-kernel"]);
-    build.args(["--package", "spatialkit-facade"]);
-    if built().is_some() {
+    if !first {
         build.arg("--quiet");
     }
-    run(&mut build, "building the kernel and the library")?;
+    run(&mut build, "building the kernel")?;
     let kernel = Kernel::new();
-    let mut prepare = kernel.command("prepare");
-    run(prepare.arg("--workspace").arg(root()), "preparing the kernel")?;
+    if first {
+        say("building the library that notebook cells link (some five minutes, once)");
+    }
+    let mut prepare = with_build_tools(&kernel.program)?;
+    prepare.args(["prepare", "--workspace"]).arg(root()).stdout(Stdio::null());
+    run(&mut prepare, "building the library that notebook cells link")?;
     Ok(kernel)
 }

@@ -121,13 +121,12 @@ fn cmake_dir() -> PathBuf {
     target_dir().join("tools/build/bin")
 }
 
-/// A cargo command with everything on its PATH that the build of the library needs.
-pub fn cargo_command() -> Result<Command> {
+/// A command with everything on its PATH that the build of the library needs.
+pub fn with_build_tools(program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
     if version("cc").is_none() {
         bail!("there is no C compiler `cc`, which HDF5 is built with: {CC_ADVICE}");
     }
-    let mut command = Command::new(cargo());
-    command.current_dir(root());
+    let mut command = Command::new(program);
     if version("cmake").is_none() {
         let env = python_env("build", "xtask/build-requirements.txt")
             .context("HDF5 is built with cmake; install it, or let this set it up")?;
@@ -135,5 +134,12 @@ pub fn cargo_command() -> Result<Command> {
         let dirs = std::iter::once(env.prefix.join("bin")).chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(dirs)?);
     }
+    Ok(command)
+}
+
+/// cargo in the workspace, with what the build of the library needs.
+pub fn cargo_command() -> Result<Command> {
+    let mut command = with_build_tools(cargo())?;
+    command.current_dir(root());
     Ok(command)
 }
