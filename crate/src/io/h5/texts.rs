@@ -5,7 +5,7 @@
 //! here the heap is looked at first, which is also faster.
 
 use super::{Data, chunks::Plan};
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -70,12 +70,14 @@ fn follow(file: &File, size: u64, references: &[Reference]) -> Result<Vec<String
         room = room
             .checked_sub(r.length as u64)
             .ok_or("its texts claim to be longer than the file. The file is damaged")?;
-        if !heaps.contains_key(&r.heap) {
-            let heap = Heap::read(file, heap_room, size, r.heap)?;
-            heap_room -= heap.bytes.len() as u64;
-            heaps.insert(r.heap, heap);
-        }
-        let heap = &heaps[&r.heap];
+        let heap = match heaps.entry(r.heap) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(slot) => {
+                let heap = Heap::read(file, heap_room, size, r.heap)?;
+                heap_room -= heap.bytes.len() as u64;
+                slot.insert(heap)
+            }
+        };
         let place = heap.texts.get(&r.index).filter(|p| p.len() >= r.length);
         let place = place.ok_or("a text is not where it should be. The file is damaged")?;
         let text = &heap.bytes[place.start..place.start + r.length];
