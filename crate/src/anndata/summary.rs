@@ -60,18 +60,6 @@ impl AnnData {
     pub fn to_html(&self) -> String {
         let mut out = String::with_capacity(16 << 10);
         out.push_str(&format!("<div class=\"spatialkit-adata\"><style>{CSS}</style>"));
-        out.push_str("<div class=\"sk-head\"><div class=\"sk-title\">");
-        out.push_str(&format!(
-            "<div><b>AnnData</b> <span class=\"sk-size\">{} × {}</span> \
-             <span class=\"sk-dim\">observations × variables</span></div>",
-            grouped(self.n_obs()),
-            grouped(self.n_vars()),
-        ));
-        match &self.x {
-            Some(x) => out.push_str(&format!("<div><code>X</code> {}</div>", matrix(x))),
-            None => out.push_str("<div><code>X</code> <span class=\"sk-dim\">none</span></div>"),
-        }
-        out.push_str("</div>");
         if let Some((png, caption)) = thumbnail::of(self) {
             let caption = escape(&caption);
             out.push_str(&format!(
@@ -79,7 +67,17 @@ impl AnnData {
                  <figcaption>{caption}</figcaption></figure>"
             ));
         }
-        out.push_str("</div>");
+        out.push_str(&format!(
+            "<div><b>AnnData</b> <span class=\"sk-size\">{} × {}</span> \
+             <span class=\"sk-dim\">observations × variables</span></div>",
+            grouped(self.n_obs()),
+            grouped(self.n_vars()),
+        ));
+        let x = match &self.x {
+            Some(x) => matrix(x),
+            None => "<span class=\"sk-dim\">none</span>".into(),
+        };
+        out.push_str(&format!("<div class=\"sk-x\"><code>X</code> {x}</div>"));
 
         self.frame_section(&mut out, "obs", &self.obs, true);
         self.frame_section(&mut out, "var", &self.var, false);
@@ -122,7 +120,9 @@ impl AnnData {
             rows.push((name.to_string(), dtype, self.preview(name, column)));
         }
         let count = frame.columns().len();
-        table(out, slot, &format!("{count} columns, {} rows", grouped(frame.len())), rows, open);
+        let plural = if count == 1 { "column" } else { "columns" };
+        let caption = format!("{count} {plural}, {} rows", grouped(frame.len()));
+        table(out, slot, &caption, rows, open);
     }
 
     fn preview(&self, name: &str, column: &Column) -> String {
@@ -226,7 +226,7 @@ fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, d) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(d);
@@ -363,17 +363,17 @@ fn escape(text: &str) -> String {
 const CSS: &str = "\
 .spatialkit-adata{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;\
 line-height:1.45;color:var(--jp-ui-font-color1,inherit);max-width:880px}\
-.spatialkit-adata .sk-head{display:flex;justify-content:space-between;gap:16px;\
-align-items:flex-start;margin-bottom:6px}\
+.spatialkit-adata .sk-x{margin-bottom:6px}\
 .spatialkit-adata .sk-size{font-size:16px;font-weight:600;margin:0 4px}\
 .spatialkit-adata .sk-dim,.spatialkit-adata small{color:var(--jp-ui-font-color2,#888)}\
 .spatialkit-adata code{font-family:var(--jp-code-font-family,monospace);font-size:12px;\
 color:inherit;background:var(--jp-layout-color2,rgba(128,128,128,.14));padding:0 4px;\
 border-radius:3px}\
-.spatialkit-adata figure{margin:0;text-align:center}\
+.spatialkit-adata figure{float:right;margin:0 0 8px 16px;text-align:center}\
 .spatialkit-adata figure img{max-width:220px;max-height:220px;border-radius:4px;display:block}\
 .spatialkit-adata figcaption{font-size:11px;color:var(--jp-ui-font-color2,#888)}\
-.spatialkit-adata details{border-top:1px solid var(--jp-border-color2,rgba(128,128,128,.35));\
+.spatialkit-adata{display:flow-root}\
+.spatialkit-adata details{display:flow-root;border-top:1px solid var(--jp-border-color2,rgba(128,128,128,.35));\
 padding:3px 0}\
 .spatialkit-adata summary{cursor:pointer}\
 .spatialkit-adata table{border-collapse:collapse;margin:4px 0 6px 14px;font-size:12px;\

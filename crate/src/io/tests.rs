@@ -239,6 +239,30 @@ fn try_read(path: &Path, bytes: &[u8]) -> bool {
     }
 }
 
+#[test]
+fn a_heap_without_end_is_refused() {
+    let (_dir, path) = write_everything();
+    let mut bytes = fs::read(&path).unwrap();
+    let heap = bytes.windows(4).position(|w| w == b"GCOL").unwrap();
+    bytes[heap + 16..heap + 32].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let e = read_h5ad(&path).unwrap_err().to_string();
+    assert!(e.contains("heap of texts"), "{e}");
+}
+
+#[test]
+fn a_text_longer_than_the_file_is_refused_before_memory_is_taken() {
+    let (_dir, path) = write_everything();
+    let file = hdf5::File::open(&path).unwrap();
+    let chunk = file.dataset("uns/title").unwrap().offset().unwrap() as usize;
+    drop(file);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[chunk..chunk + 4].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let e = read_h5ad(&path).unwrap_err().to_string();
+    assert!(e.contains("`uns/title`") && e.contains("longer than the file"), "{e}");
+}
+
 fn batter(original: &Path) {
     let bytes = fs::read(original).unwrap();
     let copy = original.with_file_name("damaged").with_extension(original.extension().unwrap());

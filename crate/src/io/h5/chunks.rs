@@ -24,7 +24,7 @@ struct Chunk {
 }
 
 /// What is needed to read the chunks of one data set.
-struct Plan {
+pub(super) struct Plan {
     file: File,
     /// Lengths of the axes, with the size of an element as the last.
     shape: Vec<usize>,
@@ -68,7 +68,8 @@ fn bytes_of<T: Plain>(v: &mut [T]) -> &mut [u8] {
 }
 
 impl Plan {
-    fn new(data: &Data, size: usize) -> Option<Plan> {
+    /// For elements of `size` bytes; `None` when the chunks are not of the plain kind.
+    pub fn new(data: &Data, size: usize) -> Option<Plan> {
         let chunk = data.inner.chunk()?;
         let (mut deflate, mut shuffle) = (false, None);
         for filter in data.inner.filters() {
@@ -115,7 +116,7 @@ impl Plan {
 
     /// Fills `out` band by band: the chunks that share their place on the first axis cover one
     /// contiguous stretch of it.
-    fn run(&self, out: &mut [u8]) -> Option<()> {
+    pub fn run(&self, out: &mut [u8]) -> Option<()> {
         let row: usize = self.shape[1..].iter().product();
         let chunk_bytes: usize = self.chunk.iter().product();
         let per_band = self.chunks.len() / self.shape[0].div_ceil(self.chunk[0]);

@@ -6,7 +6,9 @@
 
 mod chunks;
 mod dtype;
+mod heaps;
 mod read;
+mod texts;
 mod write;
 
 pub(super) use dtype::Dtype;
@@ -61,6 +63,10 @@ pub(super) enum Node {
 pub(super) fn open(path: &Path) -> Result<Group> {
     let size = files::check_file(path)?;
     let file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
+    if heaps::endless(path, size) {
+        return Err(Error::format(path, "damaged HDF5 file: a heap of texts has an empty entry")
+            .with_hint("Copy or download it again"));
+    }
     let source = Arc::new(Source { path: path.into(), size, userblock: file.userblock() });
     let inner = file.group("/").map_err(|e| Error::format(path, cause(&e)))?;
     Ok(Group { source, key: String::new(), inner })
@@ -68,7 +74,7 @@ pub(super) fn open(path: &Path) -> Result<Group> {
 
 /// Why a file could not be opened as HDF5.
 fn not_hdf5(path: &Path, size: u64, e: &hdf5::Error) -> Error {
-    let cause = cause(e);
+    let cause = reason(e);
     if cause.contains("file signature not found") {
         let looks = files::describe_content(path);
         return Error::format(path, format!("not an HDF5 file: {looks}")).with_hint(
@@ -87,18 +93,22 @@ fn not_hdf5(path: &Path, size: u64, e: &hdf5::Error) -> Error {
         .with_hint("Copy or download it again")
 }
 
-/// The innermost reason in HDF5's stack of errors, in one short line.
-pub(super) fn cause(e: &hdf5::Error) -> String {
-    let Some(stack) = e.stack() else { return e.to_string() };
-    let Some(last) = stack.iter().last() else { return "HDF5 gave no reason".into() };
-    let text = last.desc();
-    if let Some(filter) = stack.iter().find(|f| f.desc().contains("required filter")) {
-        return format!(
-            "{}: it is compressed in a way that needs a plugin. Rewrite the file with gzip",
-            filter.desc()
-        );
+/// The innermost reason in HDF5's stack of errors.
+fn reason(e: &hdf5::Error) -> String {
+    let last = |e: &hdf5::Error| Some(e.stack()?.iter().last()?.desc().trim().to_string());
+    last(e).unwrap_or_else(|| e.to_string())
+}
+
+/// Why something could not be read, in one short line.
+fn cause(e: &hdf5::Error) -> String {
+    let frames = e.stack().map(|s| s.iter().map(|f| f.desc().to_string()).collect::<Vec<_>>());
+    if let Some(filter) = frames.iter().flatten().find(|f| f.contains("required filter")) {
+        return format!("compressed in a way that needs a plugin ({filter}). Rewrite it with gzip");
     }
-    text.trim().to_string()
+    match reason(e).as_str() {
+        "inflate() failed" => "the compressed bytes are damaged".into(),
+        other => format!("the file is damaged here, or another program is writing it ({other})"),
+    }
 }
 
 impl Group {

@@ -1,6 +1,6 @@
 //! Reading elements with the type they have in the file.
 
-use super::{Data, Dtype, chunks};
+use super::{Data, Dtype, chunks, texts};
 use crate::anndata::Values;
 use crate::error::Result;
 use hdf5::{Datatype, sync::sync};
@@ -79,6 +79,12 @@ impl Data {
             && let Some(values) = chunks::read(self, &dtype, &file_type, n)
         {
             return Ok(Elements::Values(values));
+        }
+        if n > 0
+            && dtype == Dtype::Text
+            && let Some(texts) = texts::read(self, n)
+        {
+            return texts.map(Elements::Strings).map_err(|reason| self.error(reason));
         }
         let id = self.inner.id();
         let space = self.inner.space().map_err(|e| self.error(super::cause(&e)))?;
@@ -344,7 +350,7 @@ fn decode_array(
     decode(&packed, 0, size, n * width, base)
 }
 
-fn utf8(bytes: &[u8]) -> Result<String, String> {
+pub(super) fn utf8(bytes: &[u8]) -> Result<String, String> {
     String::from_utf8(bytes.to_vec()).map_err(|_| {
         let shown = String::from_utf8_lossy(bytes);
         format!("text `{shown}` is not UTF-8")

@@ -1,6 +1,6 @@
 //! Writing: a file beside the target that replaces it once it is whole.
 
-use super::cause;
+use super::reason;
 use crate::anndata::Values;
 use crate::error::{Error, Result};
 use crate::io::WriteOptions;
@@ -36,10 +36,10 @@ pub(in crate::io) fn create(
         return Err(Error::format(path, "there is a folder of that name"));
     }
     let beside = beside(path, &target)?;
-    let file = hdf5::File::create(&beside).map_err(|e| Error::format(path, cause(&e)))?;
-    let group = file.group("/").map_err(|e| Error::format(path, cause(&e)))?;
+    let file = hdf5::File::create(&beside).map_err(|e| Error::format(path, reason(&e)))?;
+    let group = file.group("/").map_err(|e| Error::format(path, reason(&e)))?;
     fill(&Writer { path, key: String::new(), group, gzip: options.gzip })?;
-    file.close().map_err(|e| Error::format(path, format!("cannot be written: {}", cause(&e))))?;
+    file.close().map_err(|e| Error::format(path, format!("cannot be written: {}", reason(&e))))?;
     std::fs::File::open(&beside).and_then(|f| f.sync_all()).map_err(|e| Error::io(path, e))?;
     beside.persist(&target).map_err(|e| Error::io(path, e.error))
 }
@@ -84,7 +84,7 @@ impl Writer<'_> {
 
     fn fail(&self, name: &str) -> impl Fn(hdf5::Error) -> Error + '_ {
         let key = self.key_of(name);
-        move |e| Error::format(self.path, format!("`{key}`: cannot be written: {}", cause(&e)))
+        move |e| Error::format(self.path, format!("`{key}`: cannot be written: {}", reason(&e)))
     }
 
     fn check_name(&self, name: &str) -> Result<()> {
