@@ -98,9 +98,8 @@ impl Cortex {
         let [a, b, c] = self.phases;
         // A gyrus' crown beside a shallow sulcus.
         let wave = 0.030 * (5.2 * angle + a).sin() - 0.022 * (8.1 * angle + b).cos();
-        let rough = |scale: f64, k: u64| {
-            noise::fractal(self.seed.wrapping_add(k), x / scale, y / scale, 3)
-        };
+        let rough =
+            |scale: f64, k: u64| noise::fractal(self.seed.wrapping_add(k), x / scale, y / scale, 3);
         let outer = OUTER + wave + 0.004 * rough(260.0, 1);
         let inner = INNER + 0.018 * (6.0 * angle + c).sin() + 0.010 * rough(420.0, 2);
         let opening = OPENING + 0.03 * (radius * 11.0 + b).sin() + 0.010 * rough(380.0, 3);
@@ -161,7 +160,8 @@ pub(crate) fn fiducials() -> Vec<(f64, f64)> {
         let y = top + (bottom - top) * k as f64 / down as f64;
         // Two columns at each side, shifted against each other.
         centers.extend([(left, y), (right, y)]);
-        centers.extend([(left - 0.87 * step, y - step / 2.0), (right + 0.87 * step, y - step / 2.0)]);
+        centers
+            .extend([(left - 0.87 * step, y - step / 2.0), (right + 0.87 * step, y - step / 2.0)]);
     }
     centers
 }

@@ -104,7 +104,8 @@ pub fn synthetic(options: Synthetic) -> AnnData {
     let mut var = Frame::new(genes);
     let text = |t: &str| Column::Str(vec![Some(t.to_string()); n_genes]);
     let ids = (0..n_genes).map(|i| Some(format!("SYNG{:011}", i + 1))).collect();
-    let integers = |f: fn(&anatomy::Spot) -> i64| Column::from(spots.iter().map(f).collect::<Vec<_>>());
+    let integers =
+        |f: fn(&anatomy::Spot) -> i64| Column::from(spots.iter().map(f).collect::<Vec<_>>());
     let columns = [
         ("in_tissue", integers(|_| 1)),
         ("array_row", integers(|s| s.row as i64)),
@@ -213,10 +214,8 @@ mod tests {
         for (gene, home) in [("MBP", "WM"), ("PCP4", "L5"), ("CUX2", "L2"), ("RORB", "L4")] {
             let v = a.x().unwrap().column_f32(a.var_index(gene).unwrap());
             let mean = |c: usize| {
-                let of: Vec<f32> = (0..v.len())
-                    .filter(|&i| layer.codes[i] == c as i32)
-                    .map(|i| v[i])
-                    .collect();
+                let of: Vec<f32> =
+                    (0..v.len()).filter(|&i| layer.codes[i] == c as i32).map(|i| v[i]).collect();
                 of.iter().sum::<f32>() / of.len() as f32
             };
             let means: Vec<f32> = (0..7).map(mean).collect();

@@ -179,7 +179,8 @@ impl<P: Plot> Figure<P> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let io = |e| Error::io(path, e);
-        let mut file = tempfile::Builder::new().prefix(".figure").tempfile_in(folder).map_err(io)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".figure").tempfile_in(folder).map_err(io)?;
         std::io::Write::write_all(&mut file, &bytes).map_err(io)?;
         // A temporary file is private to its owner; a figure is an ordinary file.
         #[cfg(unix)]
