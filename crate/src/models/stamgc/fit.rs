@@ -178,12 +178,8 @@ impl Stamgc {
         if let Smoothing::Fiducials(diameters) = self.smoothing {
             params.insert("smooth_radius".into(), Value::float(diameters));
         }
-        let array = |v: &Vec<f64>| Value::Array {
-            shape: vec![v.len()],
-            values: Values::F64(v.clone()),
-        };
-        let losses: Map<Value> =
-            fit.losses().iter().map(|(k, v)| (k.clone(), array(v))).collect();
+        let array = |v: Vec<f64>| Value::Array { shape: vec![v.len()], values: Values::F64(v) };
+        let losses: Map<Value> = fit.losses().into_iter().map(|(k, v)| (k, array(v))).collect();
         [("params".to_string(), params.into()), ("losses".to_string(), losses.into())]
             .into_iter()
             .collect()

@@ -36,3 +36,6 @@ pub use params::{Preset, Stamgc};
 pub use result::{StamgcFit, Timings};
 pub use smooth::gaussian_smooth;
 pub use train::{TrainConfig, Trainer, TrainingData};
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! What a run of STAMGC returns beside what it wrote.
 
 use super::losses::EpochLoss;
-use crate::anndata::Map;
 use crate::error::Result;
 use crate::notebook::{Bundle, Rich, shows_itself};
 use crate::tl;
@@ -67,16 +66,14 @@ impl StamgcFit {
 
     /// The loss and its three terms by epoch: `total`, `reconstruction`, `contrast` (pseudo
     /// labels), `neighbours`.
-    pub fn losses(&self) -> Map<Vec<f64>> {
+    pub fn losses(&self) -> Vec<(String, Vec<f64>)> {
         let curve = |f: fn(&EpochLoss) -> f64| self.history.iter().map(f).collect();
-        [
-            ("total".to_string(), curve(|l| l.total)),
-            ("reconstruction".to_string(), curve(|l| l.reconstruction)),
-            ("contrast".to_string(), curve(|l| l.contrast)),
-            ("neighbours".to_string(), curve(|l| l.neighbours)),
+        vec![
+            ("total".into(), curve(|l| l.total)),
+            ("reconstruction".into(), curve(|l| l.reconstruction)),
+            ("contrast".into(), curve(|l| l.contrast)),
+            ("neighbours".into(), curve(|l| l.neighbours)),
         ]
-        .into_iter()
-        .collect()
     }
 
     /// How long each step took.
