@@ -179,10 +179,10 @@ fn gene<'a>(adata: &'a AnnData, key: &Key) -> Result<(&'a Matrix, usize)> {
         let matrix = adata.layer(layer)?;
         return Ok((matrix, position(adata, name)?));
     }
-    if let (true, Some(raw)) = (key.raw, &adata.raw) {
-        if let Some(i) = raw.var.names().iter().position(|n| n == name) {
-            return Ok((&raw.x, i));
-        }
+    if let (true, Some(raw)) = (key.raw, &adata.raw)
+        && let Some(i) = raw.var.names().iter().position(|n| n == name)
+    {
+        return Ok((&raw.x, i));
     }
     let index = position(adata, name)?;
     Ok((adata.x()?, index))

@@ -67,6 +67,7 @@ pub(crate) struct ColorBar {
 
 const BAR: f64 = 12.0;
 const TICK: f64 = 3.5;
+const STRIP: usize = 24;
 
 impl ColorBar {
     pub fn new(cmap: &Cmap, limits: (f64, f64)) -> Self {
@@ -74,11 +75,12 @@ impl ColorBar {
             let c = cmap.at(1.0 - i as f64 / 255.0);
             [c.r, c.g, c.b]
         };
-        let pixels = (0..256).flat_map(color).collect();
+        // As wide as it is shown on dense screens: viewers blur the edges of enlarged pixels.
+        let pixels = (0..256).flat_map(|i| [color(i); STRIP].concat()).collect();
         let ticks = ticks::linear(limits.0, limits.1, 5);
         let labels = ticks::labels(&ticks);
         ColorBar {
-            strip: Arc::new(Image { width: 1, height: 256, pixels }),
+            strip: Arc::new(Image { width: STRIP, height: 256, pixels }),
             limits,
             ticks: ticks.into_iter().zip(labels).collect(),
         }

@@ -30,6 +30,7 @@ mod canvas;
 mod custom;
 mod figure;
 mod keys;
+mod layout;
 mod legend;
 mod line;
 mod palette;

@@ -184,10 +184,10 @@ impl Pixels {
 
     /// Draws a line as the union of its segments and round joints.
     fn stroke(&mut self, points: &[[f32; 2]], width: f32, color: Color, window: Window) {
-        if let [a, b] = points {
-            if a[0] == b[0] || a[1] == b[1] {
-                return self.straight(*a, *b, width, color, window);
-            }
+        if let [a, b] = points
+            && (a[0] == b[0] || a[1] == b[1])
+        {
+            return self.straight(*a, *b, width, color, window);
         }
         let r = (width / 2.0).max(0.35);
         let reach = width + 2.0;

@@ -332,9 +332,9 @@ fn figures_look_as_they_did() {
     compare("categories", light(spatial(&a, "partial").title("Categories")));
     compare("numbers", light(spatial(&a, "score")));
     compare("dark", light(spatial(&a, "MBP").greyscale(true)).theme(Theme::Dark));
-    compare("panels", light(spatial(&a, ["domain", "score", "flat"]).title("Panels")).width(560));
-    compare("embedding", light(umap(&grid(400, 8), "domain").palette("colorblind")));
-    compare("thirty", light(spatial(&grid(400, 30), "domain")).width(420));
+    compare("panels", light(spatial(&a, ["domain", "score", "flat"]).title("Panels")).width(500));
+    compare("embedding", light(umap(&grid(200, 8), "domain").palette("colorblind")));
+    compare("thirty", light(spatial(&grid(100, 30), "domain")).width(420));
     let loss = |k: f64| (0..60).map(|i| (-0.05 * f64::from(i)).exp() * k + 0.1).collect::<Vec<_>>();
     let curves = loss_curve([("total", loss(3.0)), ("contrast", loss(0.7))]).title("Loss");
     compare("loss", curves.clone().theme(Theme::Light).size(360, 220));
