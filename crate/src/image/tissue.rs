@@ -72,16 +72,20 @@ pub fn tissue(adata: &AnnData, library: Option<&str>, which: &Resolution) -> Res
             .or_else(|| images.keys().next().map(String::as_str))
             .unwrap_or("hires"),
     };
-    let value = images
-        .get(name)
-        .ok_or_else(|| Error::missing_key("images of uns[\"spatial\"]", "image", name, images.keys()))?;
+    let value = images.get(name).ok_or_else(|| {
+        Error::missing_key("images of uns[\"spatial\"]", "image", name, images.keys())
+    })?;
     let factors = entry.at(&["scalefactors"]).and_then(Value::as_map).unwrap_or(&none);
-    let factor = |key: &str| {
-        factors.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0)
-    };
+    let factor =
+        |key: &str| factors.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
     let key = format!("tissue_{name}_scalef");
     let scale = factor(&key).ok_or_else(|| {
-        Error::missing_key("scalefactors of uns[\"spatial\"]", "positive number", &key, factors.keys())
+        Error::missing_key(
+            "scalefactors of uns[\"spatial\"]",
+            "positive number",
+            &key,
+            factors.keys(),
+        )
     })?;
     let image = Image::from_value(value, &format!("image `{name}` of library `{library}`"))?;
     Ok(Tissue {

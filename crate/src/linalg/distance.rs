@@ -5,6 +5,20 @@ use gemm::Parallelism;
 use ndarray::{Array1, Array2, ArrayView2, s};
 use std::ops::Range;
 
+/// Squared distance of two points. Summed in eight lanes, so that it is vectorised.
+pub fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
+    let (a8, a_rest) = a.as_chunks::<8>();
+    let (b8, b_rest) = b.as_chunks::<8>();
+    let mut lanes = [0f64; 8];
+    for (x, y) in a8.iter().zip(b8) {
+        for l in 0..8 {
+            lanes[l] += (x[l] - y[l]) * (x[l] - y[l]);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| (x - y) * (x - y)).sum();
+    lanes.iter().sum::<f64>() + rest
+}
+
 /// Sum of squares of each row.
 pub fn squared_norms(x: ArrayView2<f64>) -> Array1<f64> {
     x.rows().into_iter().map(|r| r.iter().map(|v| v * v).sum()).collect()

@@ -21,7 +21,7 @@ mod svd;
 
 pub use centered::Centered;
 pub use dense::{eigh, orthonormalize, svd};
-pub use distance::{for_distance_tiles, squared_distances, squared_norms};
+pub use distance::{for_distance_tiles, squared_distance, squared_distances, squared_norms};
 pub use kdtree::{KdTree, Neighbor, knn};
 pub use matmul::matmul;
 pub use parallel::{parts, sum_parts};

@@ -15,8 +15,9 @@ pub enum PcaSolver {
     /// are asked for; exact otherwise.
     #[default]
     Auto,
-    /// Every component to the accuracy of `f64`, whatever the size: by the full decomposition
-    /// where one side is at most 500, otherwise by a Krylov iteration run to convergence.
+    /// Every component exactly, whatever the size: by the full decomposition where one side is at
+    /// most 500, by the covariance matrix where rows outnumber columns as above, otherwise by a
+    /// Krylov iteration run to convergence (singular values to the accuracy of `f64`).
     Exact,
     /// Random projection with power iterations: fast, and close where the spectrum falls.
     Randomized,
@@ -83,7 +84,7 @@ pub fn pca_of<T: Real>(
         PcaSolver::Auto if 10 * k < 8 * smaller => randomized_svd(x, k, seed)?,
         PcaSolver::Randomized => randomized_svd(x, k, seed)?,
         _ if smaller <= 500 => full(x, k)?,
-        _ => krylov_svd(x, k, 1e-10, seed)?,
+        _ => krylov_svd(x, k, 1e-8, seed)?,
     };
     svd_flip(&mut fit.u, &mut fit.vt);
     let explained_variance = fit.s.mapv(|s| s * s / (n - 1) as f64);

@@ -7,9 +7,7 @@ use super::text::text_width;
 use super::ticks;
 use crate::error::{Error, Result};
 use plotters::chart::ChartBuilder;
-use plotters::coord::ranged1d::{
-    KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter,
-};
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, RGBAColor, ShapeStyle, TextStyle as PlottersText};
 use std::ops::Range;
@@ -64,9 +62,8 @@ impl Axis {
                 padded(low, high, log, pad)
             }
         };
-        let at =
-            if log { ticks::logarithmic(low, high, 6) } else { ticks::linear(low, high, 6) };
-        let labels = ticks::labels(&at);
+        let at = if log { ticks::logarithmic(low, high, 6) } else { ticks::linear(low, high, 6) };
+        let labels = if log { ticks::log_labels(&at) } else { ticks::labels(&at) };
         Ok(Axis { low, high, log, ticks: at.into_iter().zip(labels).collect() })
     }
 
@@ -203,8 +200,7 @@ impl Chart<'_> {
             .build_cartesian_2d(x.clone(), y.clone())?;
         let font = ("sans-serif", f64::from(units(LABEL))).into_font();
         let color = rgba(ink.text);
-        let label =
-            |h, v| PlottersText::from(font.clone()).color(&color).pos(Pos::new(h, v));
+        let label = |h, v| PlottersText::from(font.clone()).color(&color).pos(Pos::new(h, v));
         chart
             .configure_mesh()
             .disable_x_mesh()

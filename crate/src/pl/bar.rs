@@ -50,9 +50,8 @@ pub fn histogram(values: &[f64], bins: usize) -> Figure<Bars> {
     for v in finite() {
         counts[(((v - low) / step) as usize).min(bins - 1)] += 1;
     }
-    let bar = |(i, &n): (usize, &usize)| {
-        (low + i as f64 * step, low + (i + 1) as f64 * step, n as f64)
-    };
+    let bar =
+        |(i, &n): (usize, &usize)| (low + i as f64 * step, low + (i + 1) as f64 * step, n as f64);
     let bars =
         if low.is_finite() { counts.iter().enumerate().map(bar).collect() } else { Vec::new() };
     let (xlabel, ylabel) = (String::new(), "count".into());

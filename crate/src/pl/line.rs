@@ -30,6 +30,16 @@ impl<S: ToString> From<(S, Vec<(f64, f64)>)> for Series {
     }
 }
 
+impl<S: ToString, Y: Clone> From<(S, &Vec<Y>)> for Series
+where
+    Series: From<(S, Vec<Y>)>,
+{
+    /// A copy; so a map from names to values can be given by reference.
+    fn from((name, y): (S, &Vec<Y>)) -> Self {
+        (name, y.clone()).into()
+    }
+}
+
 impl<S: Clone, Y: Clone> From<&(S, Vec<Y>)> for Series
 where
     Series: From<(S, Vec<Y>)>,
@@ -149,7 +159,8 @@ impl Lines {
             return Err(Error::data("line", "there are no points to draw"));
         }
         if all().next().is_none() {
-            let log = if self.log.0 || self.log.1 { " and positive, for a logarithmic axis" } else { "" };
+            let log =
+                if self.log.0 || self.log.1 { " and positive, for a logarithmic axis" } else { "" };
             return Err(Error::data("line", format!("no point is finite{log}")));
         }
         let x = Axis::new("xlim", all().map(|p| p.0), self.xlim, self.log.0, 0.0)?;
@@ -213,7 +224,8 @@ impl Plot for Lines {
             right: if shown { 14.0 + SWATCH + 7.0 + widest } else { 0.0 },
         };
         let plot = chart.draw(canvas, &x, &y)?;
-        let around = Rect { x0: plot.x0 - 3.0, y0: plot.y0 - 3.0, x1: plot.x1 + 3.0, y1: plot.y1 + 3.0 };
+        let around =
+            Rect { x0: plot.x0 - 3.0, y0: plot.y0 - 3.0, x1: plot.x1 + 3.0, y1: plot.y1 + 3.0 };
         canvas.clipped(around, |canvas| {
             for (series, &color) in self.series.iter().zip(&colors) {
                 for run in self.runs(series) {
@@ -238,8 +250,8 @@ impl Plot for Lines {
             for (k, (name, &color)) in names.iter().zip(&colors).enumerate() {
                 let (x, y) = (plot.x1 + 14.0, top + (k as f64 + 0.5) * row);
                 canvas.line([(x, y), (x + SWATCH, y)], 2.0 * self.width.min(2.0) / 1.6, color);
-                let style = TextStyle::new(LEGEND, canvas.ink.text)
-                    .anchor(Align::Start, VAlign::Middle);
+                let style =
+                    TextStyle::new(LEGEND, canvas.ink.text).anchor(Align::Start, VAlign::Middle);
                 canvas.text(x + SWATCH + 7.0, y, name, style);
             }
         }

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use spatialkit::{datasets, pl};
-//! let slide = datasets::synthetic(datasets::Synthetic::default().n_genes(50));
+//! let slide = datasets::synthetic(&datasets::Synthetic::default().n_genes(50))?;
 //! let map = pl::spatial(&slide, "layer").title("Cortex").image_alpha(0.5);
 //! let (png, width, height) = map.render()?;
 //! assert!(width > 300 && height > 300 && png.starts_with(b"\x89PNG"));
@@ -50,7 +50,9 @@ pub use custom::{Custom, custom};
 pub use figure::{Figure, Frame, Plot};
 pub use keys::{Key, Keys, labels, values};
 pub use line::{Lines, Series, line, loss_curve};
-pub use palette::{Cmap, Color, Palette, cmap_names, colorblind_colors, default_colors, palette_names};
+pub use palette::{
+    Cmap, Color, Palette, cmap_names, colorblind_colors, default_colors, palette_names,
+};
 pub use pen::Pen;
 pub use points::{Limit, PointMap};
 pub use spatial::{embedding, pca, scatter, spatial, spatial_library, spatial_scatter, umap};

@@ -39,7 +39,8 @@ impl Color {
         if !hex.is_ascii() {
             return None;
         }
-        let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
+        let digits: Vec<u8> =
+            hex.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
         let byte = |i: usize| digits[2 * i] * 16 + digits[2 * i + 1];
         match digits.len() {
             3 => Some(Color::rgb(digits[0] * 17, digits[1] * 17, digits[2] * 17)),

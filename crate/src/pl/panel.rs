@@ -2,10 +2,10 @@
 
 use super::canvas::{Align, Canvas, Rect, TextStyle, VAlign};
 use super::figure::{Frame, Plot};
+use super::keys::Paint;
 use super::legend::{ColorBar, Legend};
 use super::palette::{Cmap, Color};
 use super::points::{Data, Kind, Panel, PointMap};
-use super::keys::Paint;
 use super::scale;
 use crate::error::{Error, Result};
 
@@ -80,7 +80,9 @@ impl PointMap {
     /// The part of the plane that is shown.
     fn extent(&self, data: &Data) -> Result<Rect> {
         if let Some(crop) = self.options.crop {
-            if crop.width() > 0.0 && crop.height() > 0.0 && (crop.width() + crop.height()).is_finite()
+            if crop.width() > 0.0
+                && crop.height() > 0.0
+                && (crop.width() + crop.height()).is_finite()
             {
                 return Ok(crop);
             }
@@ -104,8 +106,7 @@ impl PointMap {
         };
         // A single point, or a line of points, still needs an area.
         let pad = if pad > 0.0 { pad } else { 1.0 };
-        let mut r =
-            Rect { x0: r.x0 - pad, y0: r.y0 - pad, x1: r.x1 + pad, y1: r.y1 + pad };
+        let mut r = Rect { x0: r.x0 - pad, y0: r.y0 - pad, x1: r.x1 + pad, y1: r.y1 + pad };
         let least = r.width().max(r.height()) / 8.0;
         if r.width() < least {
             let c = r.center_x();
@@ -332,7 +333,8 @@ impl PointMap {
             }
             (Kind::Spatial, size) => {
                 // Without a known diameter, points that nearly touch their neighbours.
-                let near = if data.spacing > 0.0 { 0.9 * data.spacing } else { extent.width() / 8.0 };
+                let near =
+                    if data.spacing > 0.0 { 0.9 * data.spacing } else { extent.width() / 8.0 };
                 let diameter = size.or(data.diameter).unwrap_or(near);
                 (diameter * sx / 2.0).max(0.6)
             }
@@ -428,9 +430,8 @@ impl Plot for PointMap {
         // Centred where the sheet is larger than the panels.
         let offset = (((canvas.width - w) / 2.0).max(0.0), ((canvas.height - h) / 2.0).max(0.0));
         if let (true, Some(title)) = (ready.len() > 1, title_of(frame)) {
-            let style = TextStyle::new(TITLE, canvas.ink.text)
-                .bold()
-                .anchor(Align::Middle, VAlign::Top);
+            let style =
+                TextStyle::new(TITLE, canvas.ink.text).bold().anchor(Align::Middle, VAlign::Top);
             canvas.text(canvas.width / 2.0, MARGIN + offset.1, title, style);
         }
         for (k, ready) in ready.iter().enumerate() {

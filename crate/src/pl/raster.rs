@@ -217,7 +217,7 @@ impl Pixels {
         for p in points.iter().filter(|p| near(p, p)) {
             // The same direction of turn as the segments, so that overlaps add up.
             let corner = |k: usize| {
-                let angle = -(k as f32) * std::f32::consts::TAU / CORNERS as f32;
+                let angle = k as f32 * std::f32::consts::TAU / CORNERS as f32;
                 [p[0] + r * angle.cos(), p[1] + r * angle.sin()]
             };
             shapes.push((0..CORNERS).map(corner).collect());
@@ -229,7 +229,8 @@ impl Pixels {
     fn straight(&mut self, a: [f32; 2], b: [f32; 2], width: f32, color: Color, window: Window) {
         let thick = f64::from(width.round().max(1.0));
         let snap = |v: f32| (f64::from(v) - thick / 2.0).round();
-        let (low, high) = (|i: usize| f64::from(a[i].min(b[i])), |i: usize| f64::from(a[i].max(b[i])));
+        let (low, high) =
+            (|i: usize| f64::from(a[i].min(b[i])), |i: usize| f64::from(a[i].max(b[i])));
         let area = if a[1] == b[1] {
             let y = snap(a[1]);
             Rect { x0: low(0) - thick / 2.0, x1: high(0) + thick / 2.0, y0: y, y1: y + thick }
@@ -269,8 +270,7 @@ impl Pixels {
         }
         rasterizer.for_each_pixel_2d(|x, y, coverage| {
             let (x, y) = (x as i32 + x0 as i32, y as i32 + y0 as i32);
-            let inside =
-                (window.x0..window.x1).contains(&x) && (window.y0..window.y1).contains(&y);
+            let inside = (window.x0..window.x1).contains(&x) && (window.y0..window.y1).contains(&y);
             if inside && coverage > 0.0 {
                 self.blend(x, y, color, coverage);
             }

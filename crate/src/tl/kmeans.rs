@@ -114,10 +114,10 @@ impl KMeans {
             let name = if self.n_init == 0 { "n_init" } else { "max_iter" };
             return Err(Error::parameter(name, 0, "must be at least 1"));
         }
-        if !(self.tol >= 0.0) {
+        if self.tol.is_nan() || self.tol < 0.0 {
             return Err(Error::parameter("tol", self.tol, "must not be negative"));
         }
-        let mut x = x.mapv(|v| v.as_f64());
+        let mut x = Array2::from_shape_fn(x.dim(), |at| x[at].as_f64());
         if let Some(row) = x.rows().into_iter().position(|r| r.iter().any(|v| !v.is_finite())) {
             let reason = format!("row {row} holds NaN or infinity; drop such observations first");
             return Err(Error::data("data to cluster", reason));

@@ -1,7 +1,7 @@
 //! One run of k-means on plain arrays: greedy k-means++ and Lloyd's iteration, as scikit-learn's
 //! `_kmeans_single_lloyd`.
 
-use crate::linalg::sum_parts;
+use crate::linalg::{squared_distance, sum_parts};
 use crate::rng::Rng;
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use rayon::prelude::*;
@@ -18,13 +18,15 @@ pub(super) struct Run {
 /// Rows that one task takes at least.
 const ROWS: usize = 256;
 
-fn square(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
+/// The elements of a row of a standard-layout array.
+fn slice<'a>(row: ArrayView1<'a, f64>) -> &'a [f64] {
+    row.to_slice().expect("k-means works on arrays in standard layout")
 }
 
 /// Squared distance of every row to one point.
 fn squares_to(x: ArrayView2<f64>, point: ArrayView1<f64>) -> Vec<f64> {
-    let row = |i: usize| square(x.row(i), point);
+    let point = slice(point);
+    let row = |i: usize| squared_distance(slice(x.row(i)), point);
     (0..x.nrows()).into_par_iter().with_min_len(ROWS).map(row).collect()
 }
 
@@ -62,10 +64,10 @@ pub(super) fn plus_plus(x: ArrayView2<f64>, k: usize, rng: &mut Rng) -> Array2<f
 /// The nearest centre of every row (the first among equals) and the squared distance to it.
 fn assign(x: ArrayView2<f64>, centers: &Array2<f64>) -> Vec<(usize, f64)> {
     let nearest = |i: usize| {
-        let row = x.row(i);
+        let row = slice(x.row(i));
         let mut best = (0, f64::INFINITY);
         for (c, center) in centers.rows().into_iter().enumerate() {
-            let d = square(row, center);
+            let d = squared_distance(row, slice(center));
             if d < best.1 {
                 best = (c, d);
             }

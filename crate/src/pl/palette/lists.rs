@@ -38,9 +38,8 @@ pub const GODSNOT_102: [u32; 102] = [
 ];
 
 /// Okabe and Ito's palette (2008) with grey for black.
-pub const OKABE_ITO: [u32; 8] = [
-    0xe69f00, 0x56b4e9, 0x009e73, 0xf0e442, 0x0072b2, 0xd55e00, 0xcc79a7, 0x7f7f7f,
-];
+pub const OKABE_ITO: [u32; 8] =
+    [0xe69f00, 0x56b4e9, 0x009e73, 0xf0e442, 0x0072b2, 0xd55e00, 0xcc79a7, 0x7f7f7f];
 
 /// Paul Tol's discrete rainbow of 23 colours (2021).
 pub const TOL_23: [u32; 23] = [

@@ -1,0 +1,231 @@
+//! Principal components of the expression.
+
+use super::hvg::masked;
+use crate::anndata::{AnnData, Map, Matrix, Value, Values};
+use crate::error::{Error, Result};
+use crate::linalg::{self, Centered, Csr, PcaFit, PcaSolver, Real};
+use ndarray::{Array2, ArrayView2};
+
+/// Options of [`pca`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pca {
+    n_comps: Option<usize>,
+    zero_center: bool,
+    solver: PcaSolver,
+    seed: u64,
+    mask_var: Mask,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Mask {
+    /// `highly_variable` where there is such a column.
+    Usual,
+    All,
+    Column(String),
+}
+
+impl Default for Pca {
+    fn default() -> Self {
+        Pca {
+            n_comps: None,
+            zero_center: true,
+            solver: PcaSolver::Exact,
+            seed: 0,
+            mask_var: Mask::Usual,
+        }
+    }
+}
+
+impl Pca {
+    /// How many components. Default: 50, or one less than the smaller side of the matrix where that
+    /// is not above 50.
+    pub fn n_comps(mut self, n: usize) -> Self {
+        self.n_comps = Some(n);
+        self
+    }
+
+    /// Whether gene means are subtracted (of a sparse matrix without making it dense). Default:
+    /// true; false gives a truncated singular value decomposition.
+    pub fn zero_center(mut self, yes: bool) -> Self {
+        self.zero_center = yes;
+        self
+    }
+
+    /// The solver. Default: [`PcaSolver::Exact`], as scanpy's.
+    pub fn solver(mut self, solver: PcaSolver) -> Self {
+        self.solver = solver;
+        self
+    }
+
+    /// Seed of the random start of solvers that have one. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Use the genes that this boolean column of `var` marks. Default: `highly_variable` if there
+    /// is such a column, otherwise all.
+    pub fn mask_var(mut self, column: impl Into<String>) -> Self {
+        self.mask_var = Mask::Column(column.into());
+        self
+    }
+
+    /// Use all genes, even if variable ones are marked.
+    pub fn all_genes(mut self) -> Self {
+        self.mask_var = Mask::All;
+        self
+    }
+}
+
+/// Principal components of X.
+///
+/// Matches `scanpy.pp.pca` 1.11.5 (variances within 1e-8 relative, scores within 1e-4), with
+/// scikit-learn's signs: in each component the largest loading is positive.
+///
+/// Writes `obsm["X_pca"]` (n_obs × n_comps, in the floating-point type of X), `varm["PCs"]`
+/// (n_vars × n_comps; 0 for genes that were not used), `uns["pca"]` with `variance`,
+/// `variance_ratio` and `params`.
+///
+/// # Errors
+/// [`Error::Parameter`] when `n_comps` is 0 or above the smaller side; [`Error::MissingKey`]
+/// without X or the mask's column; [`Error::Data`] when an element is not finite.
+pub fn pca(adata: &mut AnnData, options: Pca) -> Result<()> {
+    let mask = match &options.mask_var {
+        Mask::All => None,
+        Mask::Column(name) => Some(name.as_str()),
+        Mask::Usual => adata.var.contains("highly_variable").then_some("highly_variable"),
+    };
+    let genes: Vec<usize> = match mask {
+        Some(name) => masked(adata, name)?,
+        None => (0..adata.n_vars()).collect(),
+    };
+    let x = adata.x()?;
+    let subset;
+    let x = if genes.len() < x.ncols() {
+        subset = x.take_columns(&genes);
+        &subset
+    } else {
+        x
+    };
+    let (n, m) = x.shape();
+    let smaller = n.min(m);
+    if smaller < 2 {
+        let reason = format!("need at least 2 cells and 2 genes, found {n} and {m}");
+        return Err(Error::data("principal components", reason));
+    }
+    let k = options.n_comps.unwrap_or(if smaller > 50 { 50 } else { smaller - 1 });
+    let fit = match x.values() {
+        Values::F64(v) => fit(x, v, k, &options)?,
+        other => fit(x, &other.to_f32(), k, &options)?,
+    };
+    let double = matches!(x.values(), Values::F64(_));
+
+    let mut loadings = Array2::<f64>::zeros((adata.n_vars(), k));
+    for (j, &g) in genes.iter().enumerate() {
+        loadings.row_mut(g).assign(&fit.components.column(j));
+    }
+    let scores: Matrix =
+        if double { fit.scores.into() } else { fit.scores.mapv(|x| x as f32).into() };
+    adata.obsm.insert("X_pca".into(), scores);
+    adata.varm.insert("PCs".into(), loadings.into());
+    let vector = |v: Vec<f64>| Value::Array { shape: vec![v.len()], values: v.into() };
+    let flag = |b: bool| Value::Array { shape: vec![], values: vec![b].into() };
+    let params: Map<Value> = [
+        ("zero_center".to_string(), flag(options.zero_center)),
+        ("use_highly_variable".to_string(), flag(mask == Some("highly_variable"))),
+        ("mask_var".to_string(), mask.map_or(Value::Null, Value::from)),
+    ]
+    .into();
+    let entry: Map<Value> = [
+        ("params".to_string(), params.into()),
+        ("variance".to_string(), vector(fit.explained_variance.to_vec())),
+        ("variance_ratio".to_string(), vector(fit.explained_variance_ratio.to_vec())),
+    ]
+    .into();
+    adata.uns.insert("pca".into(), entry.into());
+    Ok(())
+}
+
+fn fit<T: Real>(x: &Matrix, values: &[T], k: usize, options: &Pca) -> Result<PcaFit> {
+    let operator = match x {
+        Matrix::Dense(m) => {
+            let view = ArrayView2::from_shape((m.nrows, m.ncols), values)
+                .expect("a dense matrix holds as many values as its shape says");
+            Centered::dense(view, options.zero_center)?
+        }
+        Matrix::Csr(m) => {
+            let csr = Csr {
+                nrows: m.nrows,
+                ncols: m.ncols,
+                indptr: m.indptr.clone(),
+                indices: m.indices.clone(),
+                values: values.to_vec(),
+            };
+            Centered::sparse(csr, options.zero_center)?
+        }
+        Matrix::Csc(m) => {
+            let transposed = Csr {
+                nrows: m.ncols,
+                ncols: m.nrows,
+                indptr: m.indptr.clone(),
+                indices: m.indices.clone(),
+                values: values.to_vec(),
+            };
+            Centered::sparse(transposed.transpose(), options.zero_center)?
+        }
+    };
+    linalg::pca_of(&operator, k, options.solver, options.seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stats::tests::forms;
+    use super::*;
+    use crate::anndata::{Column, Frame};
+    use crate::linalg::same_with_any_threads;
+
+    fn sample(x: Matrix) -> AnnData {
+        let (n, m) = x.shape();
+        AnnData::new(x, Frame::with_len(n), Frame::with_len(m)).unwrap()
+    }
+
+    #[test]
+    fn sparse_and_dense_give_the_same_components() {
+        let mut all = Vec::new();
+        for x in forms(80, 30) {
+            let a = same_with_any_threads(|| {
+                let mut a = sample(x.clone());
+                pca(&mut a, Pca::default().n_comps(4)).unwrap();
+                a
+            });
+            a.check().unwrap();
+            all.push(a.obsm("X_pca").unwrap().to_array_f64());
+        }
+        assert!(all.iter().all(|s| (s - &all[0]).iter().all(|d| d.abs() < 1e-4)));
+    }
+
+    #[test]
+    fn only_marked_genes_are_used_and_named_in_params() {
+        let mut a = sample(forms(60, 12).remove(0));
+        let mask: Vec<bool> = (0..12).map(|g| g % 3 == 0).collect();
+        a.var.insert("highly_variable", Column::Values(Values::Bool(mask))).unwrap();
+        pca(&mut a, Pca::default()).unwrap();
+        let loadings = a.varm["PCs"].to_array_f64();
+        assert_eq!(loadings.dim(), (12, 3));
+        assert!(loadings.row(1).iter().all(|&v| v == 0.0));
+        assert!(loadings.row(3).iter().any(|&v| v != 0.0));
+        let params = a.uns["pca"].at(&["params", "mask_var"]).unwrap();
+        assert_eq!(params.as_str(), Some("highly_variable"));
+        pca(&mut a, Pca::default().all_genes()).unwrap();
+        assert_eq!(a.varm["PCs"].ncols(), 11);
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        let mut a = sample(forms(20, 6).remove(2));
+        let e = pca(&mut a, Pca::default().n_comps(7)).unwrap_err().to_string();
+        assert!(e.contains("between 1 and 6"), "{e}");
+        assert!(pca(&mut a, Pca::default().mask_var("nothing")).is_err());
+        assert!(!a.obsm.contains_key("X_pca"));
+    }
+}

@@ -1,0 +1,222 @@
+//! Sums over the rows and columns of a [`Matrix`] of any form and number type, in one pass, in
+//! `f64`, with the same bits for any number of threads.
+
+use crate::anndata::{Dense, Matrix, Sparse, Values};
+use crate::linalg::sum_parts;
+use rayon::prelude::*;
+
+/// A number of any type a matrix can hold.
+pub(super) trait Number: Copy + Send + Sync {
+    fn f64(self) -> f64;
+}
+
+macro_rules! number {
+    ($($t:ty)*) => {$(impl Number for $t {
+        #[inline]
+        fn f64(self) -> f64 { self as f64 }
+    })*};
+}
+number!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64);
+
+/// What one pass over an axis tells about each of its entries (a column, or a row).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Sums {
+    /// Sum of the elements.
+    pub sum: Vec<f64>,
+    /// Sum of their squares.
+    pub square: Vec<f64>,
+    /// How many are above 0.
+    pub positive: Vec<usize>,
+}
+
+impl Sums {
+    fn from_triples(flat: &[f64]) -> Sums {
+        let part = |offset: usize| flat.iter().skip(offset).step_by(3).copied();
+        Sums {
+            sum: part(0).collect(),
+            square: part(1).collect(),
+            positive: part(2).map(|x| x as usize).collect(),
+        }
+    }
+
+    /// Mean and variance (ddof 1) over `n` elements each. A variance below 1e-12 of the squared
+    /// mean is rounding and counts as 0.
+    pub fn mean_var(&self, n: usize) -> (Vec<f64>, Vec<f64>) {
+        let n = n as f64;
+        let mean: Vec<f64> = self.sum.iter().map(|s| s / n).collect();
+        let var = |(&square, &mean): (&f64, &f64)| {
+            let v = (square / n - mean * mean) * (n / (n - 1.0));
+            if v <= 1e-12 * mean * mean { 0.0 } else { v }
+        };
+        let var = self.square.iter().zip(&mean).map(var).collect();
+        (mean, var)
+    }
+}
+
+/// Rows that one task takes at least.
+const ROWS: usize = 64;
+
+/// Sums over `f(column, element)` for every stored element: `f` gives the three numbers to add for
+/// its column. Elements that are not stored count as if `f` gave zeros.
+fn by_column<T: Number>(
+    matrix: &Matrix,
+    v: &[T],
+    f: impl Fn(usize, f64) -> [f64; 3] + Sync,
+) -> Sums {
+    let add = |sums: &mut [f64], c: usize, x: f64| {
+        let slot = &mut sums[3 * c..3 * c + 3];
+        slot.iter_mut().zip(f(c, x)).for_each(|(s, y)| *s += y);
+    };
+    let flat = match matrix {
+        Matrix::Dense(Dense { nrows, ncols, .. }) => {
+            sum_parts(*nrows, 3 * ncols, ROWS, |rows, sums| {
+                for r in rows {
+                    for (c, x) in v[r * ncols..(r + 1) * ncols].iter().enumerate() {
+                        add(sums, c, x.f64());
+                    }
+                }
+            })
+        }
+        Matrix::Csr(Sparse { nrows, ncols, indptr, indices, .. }) => {
+            sum_parts(*nrows, 3 * ncols, ROWS, |rows, sums| {
+                for k in indptr[rows.start]..indptr[rows.end] {
+                    add(sums, indices[k] as usize, v[k].f64());
+                }
+            })
+        }
+        Matrix::Csc(Sparse { ncols, indptr, .. }) => {
+            let column = |c: usize| {
+                let mut sums = [0f64; 3];
+                for x in &v[indptr[c]..indptr[c + 1]] {
+                    sums.iter_mut().zip(f(c, x.f64())).for_each(|(s, y)| *s += y);
+                }
+                sums
+            };
+            (0..*ncols).into_par_iter().flat_map_iter(column).collect()
+        }
+    };
+    Sums::from_triples(&flat)
+}
+
+/// Runs an expression on the typed slice inside [`Values`]; unlike
+/// [`with_values`](crate::anndata::with_values), `$v` is a `&[T]` with `T: Number`.
+macro_rules! with_numbers {
+    ($values:expr, $v:ident => $body:expr) => {
+        $crate::anndata::with_values!($values, vector => {
+            let $v = vector.as_slice();
+            $body
+        })
+    };
+}
+
+/// [`Sums`] of each column.
+pub(super) fn column_sums(matrix: &Matrix) -> Sums {
+    let f = |_, x: f64| [x, x * x, f64::from(u8::from(x > 0.0))];
+    with_numbers!(matrix.values(), v => by_column(matrix, v, f))
+}
+
+/// Sum and sum of squares of each column with every element first cut at its column's `limit`.
+pub(super) fn clipped_sums(matrix: &Matrix, limit: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let f = |c: usize, x: f64| {
+        let x = x.min(limit[c]);
+        [x, x * x, 0.0]
+    };
+    let sums = with_numbers!(matrix.values(), v => by_column(matrix, v, f));
+    (sums.sum, sums.square)
+}
+
+/// [`Sums`] of each row, without squares.
+pub(super) fn row_sums(matrix: &Matrix) -> Sums {
+    fn typed<T: Number>(matrix: &Matrix, v: &[T]) -> Sums {
+        let row = |range: std::ops::Range<usize>| {
+            let (mut sum, mut positive) = (0f64, 0usize);
+            for x in &v[range] {
+                sum += x.f64();
+                positive += usize::from(x.f64() > 0.0);
+            }
+            (sum, positive)
+        };
+        let (sum, positive) = match matrix {
+            Matrix::Dense(Dense { nrows, ncols, .. }) => {
+                (0..*nrows).into_par_iter().map(|r| row(r * ncols..(r + 1) * ncols)).unzip()
+            }
+            Matrix::Csr(Sparse { nrows, indptr, .. }) => {
+                (0..*nrows).into_par_iter().map(|r| row(indptr[r]..indptr[r + 1])).unzip()
+            }
+            Matrix::Csc(Sparse { nrows, indices, .. }) => {
+                let (mut sum, mut positive) = (vec![0f64; *nrows], vec![0usize; *nrows]);
+                for (&r, x) in indices.iter().zip(v) {
+                    sum[r as usize] += x.f64();
+                    positive[r as usize] += usize::from(x.f64() > 0.0);
+                }
+                (sum, positive)
+            }
+        };
+        Sums { sum, square: Vec::new(), positive }
+    }
+    with_numbers!(matrix.values(), v => typed(matrix, v))
+}
+
+/// Whether all elements are whole numbers of at least 0, as counts are.
+pub(super) fn are_counts(values: &Values) -> bool {
+    with_numbers!(values, v => v.par_iter().with_min_len(4096).all(|x| {
+        let x = x.f64();
+        x >= 0.0 && x.fract() == 0.0
+    }))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::linalg::same_with_any_threads;
+    use crate::rng::Rng;
+    use ndarray::Array2;
+
+    /// The same counts in every form and in several number types.
+    pub fn forms(n: usize, m: usize) -> Vec<Matrix> {
+        let mut rng = Rng::new(6);
+        let rate: Vec<f64> = (0..m).map(|_| 3.0 * rng.uniform().powi(2)).collect();
+        let counts = Array2::from_shape_fn((n, m), |(_, j)| {
+            let gamma = rng.gamma(2.0);
+            rng.poisson(rate[j] * gamma) as f64
+        });
+        let dense = Matrix::from(counts.clone());
+        let small = counts.iter().map(|&x| x as i32).collect::<Vec<_>>();
+        vec![
+            Matrix::Csr(dense.to_csr()),
+            Matrix::Csc(dense.to_csc()),
+            Matrix::from(counts.mapv(|x| x as f32)),
+            Matrix::Dense(Dense::new(n, m, small).unwrap()),
+            dense,
+        ]
+    }
+
+    #[test]
+    fn every_form_gives_the_same_sums() {
+        let all = forms(300, 17);
+        let dense = all[0].to_array_f64();
+        for m in &all {
+            let sums = same_with_any_threads(|| column_sums(m));
+            let rows = same_with_any_threads(|| row_sums(m));
+            for c in 0..17 {
+                let column = dense.column(c);
+                assert_eq!(sums.sum[c], column.sum());
+                assert_eq!(sums.square[c], column.mapv(|x| x * x).sum());
+                assert_eq!(sums.positive[c], column.iter().filter(|&&x| x > 0.0).count());
+            }
+            assert_eq!(rows.sum, dense.sum_axis(ndarray::Axis(1)).to_vec());
+            let (clipped, _) = clipped_sums(m, &[2.0; 17]);
+            assert_eq!(clipped[3], dense.column(3).mapv(|x| x.min(2.0)).sum());
+            assert!(are_counts(m.values()));
+        }
+    }
+
+    #[test]
+    fn a_constant_column_has_no_variance() {
+        let m = Matrix::from(Array2::from_elem((7, 1), 3.3f64));
+        assert_eq!(column_sums(&m).mean_var(7).1, [0.0]);
+        assert!(!are_counts(m.values()));
+        assert!(!are_counts(&Values::F32(vec![f32::NAN])));
+        assert!(!are_counts(&Values::I64(vec![-1])));
+    }
+}
