@@ -33,12 +33,37 @@ const FLUSH_EVERY: Duration = Duration::from_millis(40);
 
 static RUNNING: AtomicBool = AtomicBool::new(false);
 
+/// Set by SIGINT, cleared when a cell starts. The library polls it: it finds the address in
+/// the environment of this very process (ARCHITECTURE.md).
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+const INTERRUPT_ENV: &str = "SPATIALKIT_INTERRUPT";
+
+extern "C" fn on_sigint(_: c_int) {
+    INTERRUPTED.store(true, Ordering::Release);
+}
+
+/// A handler rather than an ignored signal, also because processes that a cell starts would
+/// inherit the latter.
+fn take_interrupts() {
+    let handler: extern "C" fn(c_int) = on_sigint;
+    let address = INTERRUPTED.as_ptr() as usize;
+    // SAFETY: the action is filled in completely, the handler only stores to an atomic, and no
+    // other thread runs yet. Interrupted system calls go on, as they would for any library.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&mut action.sa_mask);
+        libc::sigaction(libc::SIGINT, &action, std::ptr::null_mut());
+        std::env::set_var(INTERRUPT_ENV, format!("{}:{address}", std::process::id()));
+    }
+}
+
 type CellFn = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 
 /// Runs until the engine closes its end.
 pub fn run() -> Result<()> {
-    // SAFETY: sets a disposition; no handler is involved.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    take_interrupts();
     // A kernel that is killed takes its cells along.
     #[cfg(target_os = "linux")]
     // SAFETY: a plain setting of this process.
@@ -97,6 +122,7 @@ pub fn run() -> Result<()> {
         // SAFETY: the engine generated this function with this signature.
         let cell =
             unsafe { std::mem::transmute::<*mut c_void, CellFn>(symbol(library, function)?) };
+        INTERRUPTED.store(false, Ordering::Release);
         writeln!(events, "{{\"event\":\"running\"}}")?;
         RUNNING.store(true, Ordering::Release);
         flusher.thread().unpark();

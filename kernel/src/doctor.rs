@@ -15,25 +15,12 @@ pub fn run() -> bool {
     match Facade::find() {
         Ok(facade) => {
             say(true, "prebuilt library", facade.library.display().to_string());
-            let now = Command::new(&facade.rustc).arg("-vV").output();
-            match now {
-                Ok(out) if String::from_utf8_lossy(&out.stdout) == facade.rustc_version => {
+            match facade.check_compiler() {
+                Ok(()) => {
                     let first = facade.rustc_version.lines().next().unwrap_or("");
                     say(true, "compiler", first.to_owned());
                 }
-                Ok(_) => say(
-                    false,
-                    "compiler",
-                    format!(
-                        "{} is not the one that built the library; run `prepare` again",
-                        facade.rustc.display()
-                    ),
-                ),
-                Err(error) => say(
-                    false,
-                    "compiler",
-                    format!("{} does not run: {error}", facade.rustc.display()),
-                ),
+                Err(error) => say(false, "compiler", format!("{error:#}")),
             }
             let sources = facade
                 .rustc

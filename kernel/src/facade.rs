@@ -119,11 +119,20 @@ impl Facade {
         Ok(facade)
     }
 
-    /// A short text that changes with the compiler and the library; keys every cache.
-    pub fn key(&self) -> String {
-        let mut hash = DefaultHasher::new();
-        (FORMAT, &self.rustc_version, &self.deps).hash(&mut hash);
-        format!("{:016x}", hash.finish())
+    /// Whether the compiler is still the one that built the library; an update puts another in
+    /// its place, and that cannot read what is there.
+    pub fn check_compiler(&self) -> Result<()> {
+        let now = output(Command::new(&self.rustc).arg("-vV"))?;
+        let first = |text: &str| text.lines().next().unwrap_or("").to_owned();
+        if now != self.rustc_version {
+            bail!(
+                "the library was built by {}, the compiler is now {}; \
+                 run `spatialkit-kernel prepare` (or `cargo xtask install`) again",
+                first(&self.rustc_version),
+                first(&now)
+            );
+        }
+        Ok(())
     }
 }
 
@@ -158,8 +167,15 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
         .to_path_buf();
 
     let root = target.join("facade");
+    let path = root.join("facade.json");
     let stamp = stamp(built, &rustc_version)?;
     let deps = root.join(&stamp);
+    let sources = std_source(&std_library, &root)?;
+    if Facade::read(&path).is_ok_and(|f| {
+        f.deps == deps && f.rustc == rustc && f.cargo == cargo && f.std_source == sources
+    }) {
+        return Ok(path);
+    }
     set_aside(&artifacts, built, &deps)?;
     let facade = Facade {
         format: FORMAT,
@@ -171,10 +187,9 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
         cargo,
         rustc_version,
         host,
-        std_source: std_source(&std_library, &root)?,
+        std_source: sources,
         std_library,
     };
-    let path = root.join("facade.json");
     write_beside(&path, &serde_json::to_vec(&facade)?)?;
     forget_old(&root, &stamp);
     Ok(path)

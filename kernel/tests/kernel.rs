@@ -414,6 +414,29 @@ fn a_running_cell_is_interrupted_in_the_end() {
 }
 
 #[test]
+fn a_loop_of_the_librarys_stops_at_once_and_variables_stay() {
+    let Some(mut client) = kernel() else { return };
+    run(&mut client, "use spatialkit::prelude::*;\nlet before = 7;").ok();
+    let mut sent: Option<Instant> = None;
+    let cell = run_and(
+        &mut client,
+        "{ let mut bar = Progress::new(\"work\", 10_000);
+        for _ in 0..10_000 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            bar.tick(1)?;
+        } }",
+        &mut |messages| {
+            let shown = messages.iter().any(|m| m.kind() == "display_data");
+            shown && sent.is_none() && sent.replace(Instant::now()).is_none()
+        },
+    );
+    let took = sent.expect("the bar was shown").elapsed();
+    cell.error("KeyboardInterrupt");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(run(&mut client, "before").ok().value(), "7");
+}
+
+#[test]
 fn a_compilation_is_cancelled_and_variables_stay() {
     let Some(mut client) = kernel() else { return };
     run(&mut client, "let stays = 5;").ok();

@@ -96,8 +96,30 @@ pub trait Show {
 impl<T: Debug + ?Sized> Show for T {
     fn evcxr_display(&self) {
         if std::any::type_name::<T>() != "()" {
-            event("value", &[("text", &format!("{self:?}"))], None);
+            let mut text = Limited::default();
+            if write!(text, "{self:?}").is_err() {
+                text.0.push_str(" … (cut off)");
+            }
+            event("value", &[("text", &text.0)], None);
         }
+    }
+}
+
+/// Nobody reads ten million numbers, and a front end that shows them does nothing else.
+const LONGEST_VALUE: usize = 100_000;
+
+#[derive(Default)]
+struct Limited(String);
+
+impl std::fmt::Write for Limited {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let room = LONGEST_VALUE.saturating_sub(self.0.len());
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        Err(std::fmt::Error)
     }
 }
 

@@ -76,7 +76,12 @@ impl Failure {
                         line: span.start_line,
                         from: span.start_column,
                         to: (span.end_line == span.start_line).then_some(span.end_column),
-                        label: clean(&m.label),
+                        // A span without a label of its own repeats the message.
+                        label: if m.label == format!("error: {}", error.message()) {
+                            String::new()
+                        } else {
+                            clean(&m.label)
+                        },
                         primary: m.is_primary,
                     })
                 })
@@ -195,12 +200,10 @@ fn excerpt(text: &mut String, code: &str, marks: &[Mark]) {
             // Tabs stay tabs, so that the signs stand below what they mark.
             let before: String =
                 line.chars().take(from - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let _ = writeln!(
-                text,
-                "{BLUE}{pad} |{PLAIN} {before}{colour}{} {}{PLAIN}",
-                sign.repeat(to - from),
-                mark.label
-            );
+            let signs = sign.repeat(to - from);
+            let marked = format!("{signs} {}", mark.label);
+            let marked = marked.trim_end();
+            let _ = writeln!(text, "{BLUE}{pad} |{PLAIN} {before}{colour}{marked}{PLAIN}");
         }
     }
 }

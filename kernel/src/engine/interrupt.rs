@@ -5,6 +5,7 @@
 //! without effect, ends the process and with it every variable.
 
 use crate::channel::Channel;
+use crate::front::{CANCEL_FILE, PID_FILE};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,17 +49,13 @@ impl Interrupter {
 
     /// A cell begins.
     pub fn begin(&self, serial: u64) {
+        let _ = std::fs::remove_file(self.session.join(CANCEL_FILE));
         *self.state() = State { serial: Some(serial), done: Interrupted::default() };
     }
 
     /// It has ended; says what was interrupted.
     pub fn end(&self) -> Interrupted {
         std::mem::take(&mut *self.state()).done
-    }
-
-    /// Whether a cell is being worked on.
-    pub fn busy(&self) -> bool {
-        self.state().serial.is_some()
     }
 
     /// Stops the current cell; without one, nothing happens.
@@ -70,6 +67,7 @@ impl Interrupter {
         };
         if !running {
             state.done.compiling = true;
+            let _ = std::fs::write(self.session.join(CANCEL_FILE), "");
             self.end_compilation();
             return;
         }
@@ -92,12 +90,13 @@ impl Interrupter {
     }
 
     fn end_compilation(&self) {
-        let pid = std::fs::read_to_string(self.session.join("front.pid"))
-            .ok()
-            .and_then(|text| text.trim().parse::<i32>().ok());
-        // A group that has ended is not there any more; numbers are not given out again soon.
+        let file = self.session.join(PID_FILE);
+        let pid =
+            std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok());
         if let Some(pid) = pid.filter(|&pid| pid > 1) {
             kill(-pid, libc::SIGKILL);
+            // It cannot do that itself any more.
+            let _ = std::fs::remove_file(file);
         }
     }
 

@@ -186,6 +186,7 @@ impl Running {
         channel: Arc<Channel>,
         interrupter: Arc<Interrupter>,
     ) -> Result<Running> {
+        Facade::find()?.check_compiler()?;
         // The engine tries itself out; nobody is to see its results.
         channel.begin(0, true);
         let command = child_command(session)?;

@@ -7,7 +7,7 @@
 //! description ([`metadata`]). With `:dep`s of the user's the real cargo does the work. How
 //! the generated source is changed on the way is in [`source`].
 //!
-//! Nothing here talks to the kernel; a front's process group is written to `front.pid`, so that
+//! Nothing here talks to the kernel; a front's process group is written to a file, so that
 //! an interrupt can end it with all its children.
 
 mod build;
@@ -26,6 +26,11 @@ pub const SESSION_ENV: &str = "SPATIALKIT_SESSION";
 pub const REAL_PATH_ENV: &str = "SPATIALKIT_REAL_PATH";
 /// See [`REAL_PATH_ENV`]; empty if it was not set.
 pub const REAL_CARGO_HOME_ENV: &str = "SPATIALKIT_REAL_CARGO_HOME";
+
+/// Holds the process group of a compilation while it runs.
+pub const PID_FILE: &str = "front.pid";
+/// Is there when the current cell was interrupted before its compilation began.
+pub const CANCEL_FILE: &str = "cancelled";
 
 const RUSTC_WRAPPER: &str = "spatialkit-rustc";
 
@@ -88,13 +93,11 @@ fn cargo(args: &[OsString]) -> Result<i32> {
     let facade = Facade::find()?;
     let command = words.iter().find(|w| !w.starts_with('-')).copied();
     match command {
-        Some("build") => {
-            announce()?;
-            build::build(&facade, args, false)
-        }
-        Some("check") => {
-            announce()?;
-            build::build(&facade, args, true)
+        Some(what @ ("build" | "check")) => {
+            let announced = Announced::new()?;
+            let built = build::build(&facade, args, what == "check");
+            drop(announced);
+            built
         }
         Some("metadata") => metadata::metadata(&facade, args),
         Some("rustc") if words.contains(&"--print") => metadata::cached(&facade, args, "print"),
@@ -134,13 +137,30 @@ fn session() -> Result<PathBuf> {
     std::env::var_os(SESSION_ENV).map(PathBuf::from).context("not inside a kernel session")
 }
 
-/// Makes this process the head of a group and says which.
-fn announce() -> Result<()> {
-    // SAFETY: plain system calls without memory arguments.
-    let pid = unsafe {
-        libc::setpgid(0, 0);
-        libc::getpid()
-    };
-    std::fs::write(session()?.join("front.pid"), pid.to_string())?;
-    Ok(())
+/// Makes this process the head of a group, and says which while it lasts.
+struct Announced {
+    file: PathBuf,
+}
+
+impl Announced {
+    fn new() -> Result<Announced> {
+        // SAFETY: plain system calls without memory arguments.
+        let pid = unsafe {
+            libc::setpgid(0, 0);
+            libc::getpid()
+        };
+        let session = session()?;
+        let file = session.join(PID_FILE);
+        std::fs::write(&file, pid.to_string())?;
+        if session.join(CANCEL_FILE).exists() {
+            bail!("cancelled");
+        }
+        Ok(Announced { file })
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
 }

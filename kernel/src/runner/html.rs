@@ -15,12 +15,12 @@ pub fn page(notebook: &Notebook, title: &str) -> String {
         match cell["cell_type"].as_str() {
             Some("markdown") => {
                 let html = markdown::render(&joined(&cell["source"]), &cell["attachments"]);
-                let _ = write!(body, "<section class=\"md\">{html}</section>\n");
+                let _ = writeln!(body, "<section class=\"md\">{html}</section>");
             }
             Some("code") => code_cell(&mut body, cell),
             _ => {
                 let text = escape(&joined(&cell["source"]));
-                let _ = write!(body, "<section><pre>{text}</pre></section>\n");
+                let _ = writeln!(body, "<section><pre>{text}</pre></section>");
             }
         }
     }

@@ -143,13 +143,9 @@ impl Notebook {
     /// Takes in one published message of a cell.
     pub fn collect(&mut self, index: usize, message: &Message) {
         let content = &message.content;
-        match message.kind() {
-            "stream" | "display_data" | "execute_result" | "error" => {
-                if self.clear_at_next.take() == Some(index) {
-                    self.outputs(index).clear();
-                }
-            }
-            _ => {}
+        let adds = matches!(message.kind(), "stream" | "display_data" | "execute_result" | "error");
+        if adds && self.clear_at_next.take() == Some(index) {
+            self.outputs(index).clear();
         }
         match message.kind() {
             "stream" => {
