@@ -1,9 +1,16 @@
 //! What a notebook wants in scope: `use spatialkit::prelude::*;`.
 
 pub use crate::anndata::{AnnData, Categorical, Column, Frame, Matrix, Value};
+pub use crate::datasets::{self, Synthetic};
 pub use crate::error::{Error, Result};
+pub use crate::models::{Preset, Stamgc};
 pub use crate::notebook::{self, Bundle, Rich};
+pub use crate::pl::Theme;
 pub use crate::pp::{FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, QcMetrics, Scale};
 pub use crate::progress::{self, Progress};
 pub use crate::tl::KMeans;
-pub use crate::{pp, tl};
+pub use crate::{io, pl, pp, tl};
+
+pub use candle_core::{self, Device, Tensor};
+pub use ndarray;
+pub use serde_json::{self, json};

@@ -88,15 +88,15 @@ pub fn run() -> Result<()> {
     let mut store: *mut c_void = std::ptr::null_mut();
     for line in BufReader::new(commands).lines() {
         let line = line?;
-        let Some((library, function)) = line
-            .strip_prefix("LOAD_AND_RUN ")
-            .and_then(|rest| rest.rsplit_once(' '))
+        let Some((library, function)) =
+            line.strip_prefix("LOAD_AND_RUN ").and_then(|rest| rest.rsplit_once(' '))
         else {
             bail!("the engine sent a line that is not known: {line}");
         };
         let library = load(Path::new(library), 0)?;
         // SAFETY: the engine generated this function with this signature.
-        let cell = unsafe { std::mem::transmute::<*mut c_void, CellFn>(symbol(library, function)?) };
+        let cell =
+            unsafe { std::mem::transmute::<*mut c_void, CellFn>(symbol(library, function)?) };
         writeln!(events, "{{\"event\":\"running\"}}")?;
         RUNNING.store(true, Ordering::Release);
         flusher.thread().unpark();

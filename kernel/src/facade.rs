@@ -22,15 +22,8 @@ const FORMAT: u32 = 1;
 
 /// Crates whose types show up in the library's public signatures. Type inference reads their
 /// sources; the other two hundred stay out of its sight, which is most of its time and memory.
-const PUBLIC_CRATES: &[&str] = &[
-    "candle-core",
-    "candle-nn",
-    "half",
-    "ndarray",
-    "num-complex",
-    "num-traits",
-    "serde_json",
-];
+const PUBLIC_CRATES: &[&str] =
+    &["candle-core", "candle-nn", "half", "ndarray", "num-complex", "num-traits", "serde_json"];
 
 /// What a session needs to know of the prebuilt library.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +45,8 @@ pub struct Facade {
     pub host: String,
     /// The shared standard library of that compiler.
     pub std_library: PathBuf,
+    /// The standard library's sources as type inference is shown them, if they are installed.
+    pub std_source: Option<PathBuf>,
     /// The pruned `cargo metadata` that type inference is shown.
     pub metadata: Metadata,
 }
@@ -176,6 +171,7 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
         cargo,
         rustc_version,
         host,
+        std_source: std_source(&std_library, &root)?,
         std_library,
     };
     let path = root.join("facade.json");
@@ -191,15 +187,36 @@ fn add_sources(std_library: &Path) {
     if rustlib.is_some_and(|dir| dir.join("src/rust/library/std").is_dir()) {
         return;
     }
-    let added = Command::new("rustup")
-        .args(["component", "add", "rust-src"])
-        .status();
+    let added = Command::new("rustup").args(["component", "add", "rust-src"]).status();
     if !added.is_ok_and(|status| status.success()) {
         eprintln!(
             "warning: the standard library's sources are missing and could not be added; \
              types of variables cannot be inferred: run `rustup component add rust-src`"
         );
     }
+}
+
+/// A folder with links to the sources of `core`, `alloc` and `std` alone. The compiler's
+/// intrinsics beside them, which `core` includes by a relative path, are several times as much
+/// text as the three together, and no type that a cell uses is defined there.
+fn std_source(std_library: &Path, root: &Path) -> Result<Option<PathBuf>> {
+    let Some(rustlib) = std_library.ancestors().nth(3) else {
+        return Ok(None);
+    };
+    let library = rustlib.join("src/rust/library");
+    if !library.join("std").is_dir() {
+        return Ok(None);
+    }
+    let mirror = root.join("std");
+    for name in ["core", "alloc", "std"] {
+        let folder = mirror.join(name);
+        std::fs::create_dir_all(&folder)?;
+        let link = folder.join("src");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(library.join(name).join("src"), &link)
+            .with_context(|| format!("cannot link {}", link.display()))?;
+    }
+    Ok(Some(mirror))
 }
 
 fn build(cargo: &Path, workspace: &Path, features: &[String]) -> Result<Vec<PathBuf>> {
@@ -277,7 +294,7 @@ fn forget_old(root: &Path, current: &str) {
     };
     let mut old: Vec<_> = entries
         .flatten()
-        .filter(|e| e.path().is_dir() && e.file_name() != current)
+        .filter(|e| e.path().is_dir() && e.file_name() != current && e.file_name() != "std")
         .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
         .collect();
     old.sort();
@@ -294,9 +311,13 @@ fn pruned_metadata(
     features: &[String],
 ) -> Result<Metadata> {
     let mut command = Command::new(cargo);
-    command
-        .current_dir(workspace)
-        .args(["metadata", "--format-version", "1", "--filter-platform", host]);
+    command.current_dir(workspace).args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        host,
+    ]);
     if !features.is_empty() {
         let qualified: Vec<String> = features.iter().map(|f| format!("spatialkit/{f}")).collect();
         command.arg("--features").arg(qualified.join(","));
@@ -327,10 +348,7 @@ fn prune(all: &Value, keep: &[&str]) -> Result<Metadata> {
         .filter(|p| p["id"].as_str().is_some_and(|id| kept.contains(id)))
         .filter_map(|p| p["name"].as_str())
         .collect();
-    let mut out = Metadata {
-        root,
-        ..Metadata::default()
-    };
+    let mut out = Metadata { root, ..Metadata::default() };
     for package in packages {
         if !package["id"].as_str().is_some_and(|id| kept.contains(id)) {
             continue;
@@ -385,16 +403,15 @@ fn tool_path(tool: &str, workspace: &Path) -> Result<PathBuf> {
 /// The first executable of that name on PATH.
 pub fn find_on_path(tool: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(tool))
-        .find(|candidate| candidate.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(tool)).find(|candidate| candidate.is_file())
 }
 
 fn std_library(rustc: &Path) -> Result<PathBuf> {
     let libdir = output(Command::new(rustc).args(["--print", "target-libdir"]))?;
     let libdir = Path::new(libdir.trim());
-    let entries = std::fs::read_dir(libdir)
-        .with_context(|| format!("cannot read the compiler's library folder {}", libdir.display()))?;
+    let entries = std::fs::read_dir(libdir).with_context(|| {
+        format!("cannot read the compiler's library folder {}", libdir.display())
+    })?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(&format!("{}std-", std::env::consts::DLL_PREFIX))
@@ -419,9 +436,7 @@ fn library_name() -> String {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn output(command: &mut Command) -> Result<String> {
@@ -430,10 +445,7 @@ fn output(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run {command:?}"))?;
     if !out.status.success() {
-        bail!(
-            "{command:?} failed: {}",
-            String::from_utf8_lossy(&out.stderr).trim()
-        );
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
     Ok(String::from_utf8(out.stdout)?)
 }
@@ -451,8 +463,7 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write in {}", folder.display()))?;
     std::fs::write(file.path(), bytes)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    file.persist(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 

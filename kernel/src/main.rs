@@ -94,10 +94,7 @@ fn work(task: Task) -> Result<bool> {
         }
         Task::Run { connection } => session::run(&connection).map(|()| true),
         Task::Doctor => Ok(doctor::run()),
-        Task::Prepare {
-            workspace,
-            features,
-        } => {
+        Task::Prepare { workspace, features } => {
             let path = facade::prepare(&workspace, &features)?;
             println!("{}", path.display());
             Ok(true)

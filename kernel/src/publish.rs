@@ -16,12 +16,7 @@ pub struct Publisher {
 impl Publisher {
     /// For one kernel session.
     pub fn new(socket: Socket, signer: Signer, session: String) -> Publisher {
-        Publisher {
-            socket,
-            signer,
-            session,
-            parent: Mutex::new(json!({})),
-        }
+        Publisher { socket, signer, session, parent: Mutex::new(json!({})) }
     }
 
     /// The header of the cell whose outputs follow.

@@ -51,8 +51,8 @@ pub fn run(connection_file: &Path) -> Result<()> {
     let signer = Signer::new(&connection.key, &connection.signature_scheme)?;
     let folder = SessionFolder::new()?;
     // Before any thread: the engine reads its surroundings from the environment.
-    let prepared = Facade::find()
-        .and_then(|facade| engine::prepare_environment(folder.path(), &facade));
+    let prepared =
+        Facade::find().and_then(|facade| engine::prepare_environment(folder.path(), &facade));
 
     let bind = |kind, port| Socket::bind(kind, &connection.endpoint(port));
     let (_heartbeat, _) = bind(Kind::Rep, connection.hb_port)?;
@@ -88,11 +88,7 @@ pub fn run(connection_file: &Path) -> Result<()> {
         ended: AtomicBool::new(false),
     });
     let engine = match prepared {
-        Ok(()) => Some(engine::start(
-            folder.path().to_owned(),
-            channel,
-            interrupter,
-        )),
+        Ok(()) => Some(engine::start(folder.path().to_owned(), channel, interrupter)),
         Err(error) => {
             eprintln!("{error:#}");
             None
@@ -101,13 +97,11 @@ pub fn run(connection_file: &Path) -> Result<()> {
     interrupt_by_signal(kernel.clone());
     end_with_parent(kernel.clone());
     let controlling = kernel.clone();
-    std::thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(move || {
-            for incoming in commands {
-                controlling.control(&control, incoming);
-            }
-        })?;
+    std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        for incoming in commands {
+            controlling.control(&control, incoming);
+        }
+    })?;
     let mut shell = Shell {
         kernel: kernel.clone(),
         socket: shell,
@@ -234,10 +228,8 @@ impl Asking {
         let content = json!({"prompt": prompt, "password": password});
         let mut message = Message::new(&self.session, "input_request", content);
         message.parent = parent;
-        let sent = self
-            .signer
-            .encode(&message)
-            .is_ok_and(|frames| self.stdin.send_to(&peer, frames));
+        let sent =
+            self.signer.encode(&message).is_ok_and(|frames| self.stdin.send_to(&peer, frames));
         if !sent {
             return String::new();
         }
@@ -314,8 +306,7 @@ impl Kernel {
     fn shutdown(&self, socket: &Socket, request: &Message) {
         let restart = request.content["restart"].as_bool().unwrap_or(false);
         let content = json!({"status": "ok", "restart": restart});
-        self.publisher
-            .publish_for(&request.header, "shutdown_reply", content.clone());
+        self.publisher.publish_for(&request.header, "shutdown_reply", content.clone());
         self.reply(socket, request, "shutdown_reply", content);
         self.ended.store(true, Ordering::Release);
     }
@@ -400,11 +391,8 @@ impl Shell {
         }
         if content["allow_stdin"].as_bool().unwrap_or(false) {
             let peer = request.identities.first().cloned().unwrap_or_default();
-            *self
-                .asking
-                .request
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some((peer, request.header.clone()));
+            *self.asking.request.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((peer, request.header.clone()));
         }
         let result = if code.trim().is_empty() {
             Ok(engine::Outputs::new())
@@ -420,11 +408,7 @@ impl Shell {
                 )),
             }
         };
-        *self
-            .asking
-            .request
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.asking.request.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut output = None;
         let reply = match result {
             Ok(outputs) => {
@@ -456,11 +440,7 @@ impl Shell {
             }
         };
         if store {
-            self.history.push(Entry {
-                count,
-                code,
-                output,
-            });
+            self.history.push(Entry { count, code, output });
         }
         reply
     }
@@ -504,18 +484,12 @@ impl Shell {
             "range" => {
                 let start = content["start"].as_i64().unwrap_or(0).max(0) as u64;
                 let stop = content["stop"].as_u64().unwrap_or(u64::MAX);
-                self.history
-                    .iter()
-                    .filter(|e| e.count >= start && e.count < stop)
-                    .collect()
+                self.history.iter().filter(|e| e.count >= start && e.count < stop).collect()
             }
             "search" => {
                 let pattern = content["pattern"].as_str().unwrap_or("*");
-                let found: Vec<_> = self
-                    .history
-                    .iter()
-                    .filter(|e| replies::glob(pattern, &e.code))
-                    .collect();
+                let found: Vec<_> =
+                    self.history.iter().filter(|e| replies::glob(pattern, &e.code)).collect();
                 let skip = found.len().saturating_sub(n.unwrap_or(found.len()));
                 found.into_iter().skip(skip).collect()
             }

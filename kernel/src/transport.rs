@@ -122,9 +122,7 @@ impl Socket {
             changed: Condvar::new(),
             incoming: Mutex::new(sender),
         };
-        let socket = Socket {
-            shared: Arc::new(shared),
-        };
+        let socket = Socket { shared: Arc::new(shared) };
         (socket, receiver)
     }
 
@@ -228,18 +226,10 @@ impl Socket {
         stream.set_read_timeout(Some(HANDSHAKE))?;
         let mut writer = BufWriter::with_capacity(1 << 16, stream.try_clone()?);
         let mut reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
-        let identity = handshake(
-            &mut reader,
-            &mut writer,
-            self.shared.kind,
-            &self.shared.identity,
-        )?;
+        let identity =
+            handshake(&mut reader, &mut writer, self.shared.kind, &self.shared.identity)?;
         stream.set_read_timeout(None)?;
-        let name = if identity.is_empty() {
-            crate::wire::new_id().into_bytes()
-        } else {
-            identity
-        };
+        let name = if identity.is_empty() { crate::wire::new_id().into_bytes() } else { identity };
         let peer = Arc::new(Peer {
             queue: Mutex::default(),
             changed: Condvar::new(),
@@ -275,18 +265,13 @@ impl Socket {
                         peer.push(&Arc::new(frames));
                     }
                     Kind::Pub => {
-                        if let Some((first, topic)) = frames.first().and_then(|f| f.split_first())
-                        {
+                        if let Some((first, topic)) = frames.first().and_then(|f| f.split_first()) {
                             peer.subscribe(*first == 1, topic);
                             self.shared.changed.notify_all();
                         }
                     }
                     _ => {
-                        let message = Incoming {
-                            peer: name.to_vec(),
-                            frames,
-                            at: Instant::now(),
-                        };
+                        let message = Incoming { peer: name.to_vec(), frames, at: Instant::now() };
                         if lock(&self.shared.incoming).send(message).is_err() {
                             return Ok(());
                         }
@@ -322,9 +307,7 @@ impl Peer {
         let size = frames.iter().map(Vec::len).sum::<usize>();
         let (mut queue, waited) = self
             .changed
-            .wait_timeout_while(lock(&self.queue), PATIENCE, |q| {
-                !q.closed && q.bytes > QUEUE_BYTES
-            })
+            .wait_timeout_while(lock(&self.queue), PATIENCE, |q| !q.closed && q.bytes > QUEUE_BYTES)
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             queue.closed = true;
@@ -416,10 +399,7 @@ fn handshake(
         bail!("the peer wants a security mechanism");
     }
     let mut ready = b"\x05READY".to_vec();
-    for (key, value) in [
-        ("Socket-Type", kind.name().as_bytes()),
-        ("Identity", identity),
-    ] {
+    for (key, value) in [("Socket-Type", kind.name().as_bytes()), ("Identity", identity)] {
         ready.push(key.len() as u8);
         ready.extend(key.as_bytes());
         ready.extend((value.len() as u32).to_be_bytes());
@@ -450,10 +430,7 @@ fn properties(mut body: &[u8]) -> Result<HashMap<String, Vec<u8>>> {
         let (size, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
         let size = u32::from_be_bytes(*size) as usize;
         let (value, rest) = rest.split_at_checked(size).ok_or_else(broken)?;
-        found.insert(
-            String::from_utf8_lossy(key).to_ascii_lowercase(),
-            value.to_vec(),
-        );
+        found.insert(String::from_utf8_lossy(key).to_ascii_lowercase(), value.to_vec());
         body = rest;
     }
     Ok(found)
@@ -501,9 +478,8 @@ fn read_message(reader: &mut impl Read) -> Result<Received> {
         let body = read_body(reader, size)?;
         if flags & COMMAND != 0 {
             let (&length, rest) = body.split_first().context("an empty command")?;
-            let (name, rest) = rest
-                .split_at_checked(length.into())
-                .context("a command's name is cut off")?;
+            let (name, rest) =
+                rest.split_at_checked(length.into()).context("a command's name is cut off")?;
             return Ok(Received::Command(name.to_vec(), rest.to_vec()));
         }
         frames.push(body);
@@ -535,9 +511,7 @@ impl Listener {
         let cannot = || format!("cannot bind {endpoint}");
         if let Some(address) = endpoint.strip_prefix("tcp://") {
             let address = address.replacen('*', "0.0.0.0", 1);
-            return Ok(Listener::Tcp(
-                TcpListener::bind(address).with_context(cannot)?,
-            ));
+            return Ok(Listener::Tcp(TcpListener::bind(address).with_context(cannot)?));
         }
         let Some(path) = endpoint.strip_prefix("ipc://") else {
             bail!("{endpoint}: the transport must be tcp or ipc");
@@ -549,9 +523,7 @@ impl Listener {
                     return Err(error).with_context(cannot);
                 }
                 std::fs::remove_file(path).with_context(cannot)?;
-                Ok(Listener::Unix(
-                    UnixListener::bind(path).with_context(cannot)?,
-                ))
+                Ok(Listener::Unix(UnixListener::bind(path).with_context(cannot)?))
             }
             bound => Ok(Listener::Unix(bound.with_context(cannot)?)),
         }

@@ -95,10 +95,8 @@ impl Signer {
             serde_json::to_vec(&message.content)?,
         ];
         let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        let signature = self
-            .mac(&slices)
-            .map(|mac| hex(&mac.finalize().into_bytes()))
-            .unwrap_or_default();
+        let signature =
+            self.mac(&slices).map(|mac| hex(&mac.finalize().into_bytes())).unwrap_or_default();
         let mut frames = message.identities.clone();
         frames.push(DELIMITER.to_vec());
         frames.push(signature.into_bytes());
@@ -207,9 +205,7 @@ pub fn new_id() -> String {
 
 /// The time in ISO 8601, UTC.
 pub fn now() -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days as i64);
     format!(
@@ -246,9 +242,7 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) {
         return None;
     }
-    text.chunks(2)
-        .map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8))
-        .collect()
+    text.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
 }
 
 #[cfg(test)]

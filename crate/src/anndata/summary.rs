@@ -6,6 +6,8 @@
 mod thumbnail;
 
 use super::{AnnData, Categorical, Column, Frame, Map, Matrix, Value, Values};
+use crate::error::Result;
+use crate::notebook::{self, Bundle, Rich};
 use std::fmt;
 
 /// Columns, entries and categories beyond these numbers are only counted.
@@ -25,6 +27,13 @@ impl fmt::Display for AnnData {
         Ok(())
     }
 }
+
+impl Rich for AnnData {
+    fn bundle(&self) -> Result<Bundle> {
+        Ok(Bundle::new().text(self.to_string()).html(self.to_html()))
+    }
+}
+notebook::shows_itself!(AnnData);
 
 impl AnnData {
     /// The slots with the names of their entries, in the order of Python's `repr`.

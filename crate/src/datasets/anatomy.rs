@@ -30,13 +30,13 @@ pub(crate) struct Layer {
 
 /// From the surface inwards.
 pub(crate) const LAYERS: [Layer; 7] = [
-    layer("L1", 0.10, 0.70, [0.29, 0.035, 0.10, 0.00]),
-    layer("L2", 0.19, 1.00, [0.33, 0.075, 0.46, 0.10]),
-    layer("L3", 0.40, 1.10, [0.32, 0.060, 0.30, 0.34]),
-    layer("L4", 0.50, 1.00, [0.34, 0.085, 0.55, 0.06]),
-    layer("L5", 0.66, 1.20, [0.34, 0.065, 0.28, 0.50]),
-    layer("L6", 0.82, 0.95, [0.36, 0.080, 0.38, 0.18]),
-    layer("WM", 1.00, 0.65, [0.52, 0.130, 0.34, 0.00]),
+    layer("L1", 0.10, 0.70, [0.20, 0.12, 0.10, 0.00]),
+    layer("L2", 0.19, 1.00, [0.24, 0.18, 0.46, 0.10]),
+    layer("L3", 0.40, 1.10, [0.23, 0.16, 0.30, 0.34]),
+    layer("L4", 0.50, 1.00, [0.24, 0.20, 0.55, 0.06]),
+    layer("L5", 0.66, 1.20, [0.24, 0.17, 0.28, 0.50]),
+    layer("L6", 0.82, 0.95, [0.26, 0.20, 0.38, 0.18]),
+    layer("WM", 1.00, 0.65, [0.36, 0.36, 0.34, 0.00]),
 ];
 
 const fn layer(name: &'static str, end: f64, depth: f64, look: [f64; 4]) -> Layer {
@@ -74,11 +74,11 @@ pub(crate) struct Cortex {
 }
 
 /// Centre of the layers' curvature, in sides of the image.
-const CENTER: (f64, f64) = (0.53, 1.03);
-const OUTER: f64 = 0.80;
-const INNER: f64 = 0.285;
+const CENTER: (f64, f64) = (0.5, 1.36);
+const OUTER: f64 = 1.12;
+const INNER: f64 = 0.60;
 /// Half the fan's opening, in radians.
-const OPENING: f64 = 0.545;
+const OPENING: f64 = 0.335;
 
 impl Cortex {
     pub fn new(seed: u64) -> Self {
@@ -89,32 +89,35 @@ impl Cortex {
 
     /// What is at (x, y), in pixels of the full-resolution image; `None` beside the tissue.
     pub fn at(&self, x: f64, y: f64) -> Option<Place> {
+        let shape = self.shape(x, y);
+        (shape.edge > 0.0).then(|| Place { layer: layer_at(shape.depth), ..shape })
+    }
+
+    /// The same without the layer, and with a distance to the edge that is negative beside the
+    /// tissue.
+    pub fn shape(&self, x: f64, y: f64) -> Place {
         let (dx, dy) = (x / SIDE - CENTER.0, CENTER.1 - y / SIDE);
         let radius = dx.hypot(dy);
-        if !(INNER - 0.06..OUTER + 0.09).contains(&radius) {
-            return None;
-        }
         let angle = dx.atan2(dy);
+        if !(INNER - 0.05..OUTER + 0.06).contains(&radius) || angle.abs() > OPENING + 0.05 {
+            return Place { layer: 0, depth: 0.0, along: 0.0, edge: -0.01 * SIDE };
+        }
         let [a, b, c] = self.phases;
         // A gyrus' crown beside a shallow sulcus.
-        let wave = 0.030 * (5.2 * angle + a).sin() - 0.022 * (8.1 * angle + b).cos();
+        let wave = 0.022 * (8.0 * angle + a).sin() - 0.018 * (13.0 * angle + b).cos();
         let rough =
             |scale: f64, k: u64| noise::fractal(self.seed.wrapping_add(k), x / scale, y / scale, 3);
         let outer = OUTER + wave + 0.004 * rough(260.0, 1);
-        let inner = INNER + 0.018 * (6.0 * angle + c).sin() + 0.010 * rough(420.0, 2);
-        let opening = OPENING + 0.03 * (radius * 11.0 + b).sin() + 0.010 * rough(380.0, 3);
+        let inner = INNER + 0.022 * (9.0 * angle + c).sin() + 0.012 * rough(420.0, 2);
+        let opening = OPENING + 0.016 * (radius * 12.0 + b).sin() + 0.010 * rough(380.0, 3);
         let sides = (opening - angle.abs()) * radius;
         let edge = (outer - radius).min(radius - inner).min(sides) * SIDE;
-        if edge <= 0.0 {
-            return None;
-        }
-        let depth = (outer - radius) / (outer - inner);
+        let depth = ((outer - radius) / (outer - inner)).clamp(0.0, 1.0);
         // Borders between layers wander a little.
         let wander = 0.018 * noise::fractal(self.seed.wrapping_add(4), x / 1500.0, y / 1500.0, 2);
         let depth = (depth + wander * (1.0 - (2.0 * depth - 1.0).powi(2))).clamp(0.0, 1.0);
-        let layer = LAYERS.iter().position(|l| depth <= l.end).unwrap_or(LAYERS.len() - 1);
         let along = ((angle / OPENING + 1.0) / 2.0).clamp(0.0, 1.0);
-        Some(Place { layer, depth, along, edge })
+        Place { layer: 0, depth, along, edge }
     }
 
     /// The spots of the array that lie in tissue.
@@ -131,6 +134,11 @@ impl Cortex {
         }
         spots
     }
+}
+
+/// The layer at a depth.
+pub(crate) fn layer_at(depth: f64) -> usize {
+    LAYERS.iter().position(|l| depth <= l.end).unwrap_or(LAYERS.len() - 1)
 }
 
 /// Where a place of the array is on the full-resolution image.

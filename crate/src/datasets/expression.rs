@@ -157,7 +157,7 @@ fn gene(options: &Synthetic, index: usize) -> Gene {
         // A quarter of the others follow the layers, weakly and smoothly with depth.
         None if rng.uniform() < 0.25 => {
             let (centre, width) = (rng.uniform_in(-0.5, 6.5), rng.uniform_in(0.8, 2.2));
-            let strength = 0.34 * rng.normal();
+            let strength = 0.45 * rng.normal();
             for (l, v) in layers.iter_mut().enumerate() {
                 *v = strength * (-0.5 * ((l as f64 - centre) / width).powi(2)).exp();
             }
@@ -172,7 +172,7 @@ fn gene(options: &Synthetic, index: usize) -> Gene {
         let (u, z) = (rng.uniform(), rng.normal());
         if u < part && !spike { strength * z } else { 0.0 }
     };
-    let scattered = [(); SCATTERED].map(|()| loading(0.30, 0.26));
+    let scattered = [(); SCATTERED].map(|()| loading(0.30, 0.12));
     let smooth = [(); SMOOTH].map(|()| loading(0.15, 0.16));
     let size = 2.0 + 10.0 * rng.uniform();
     Gene { level, layers, scattered, smooth, size }

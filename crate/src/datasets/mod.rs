@@ -9,7 +9,8 @@ mod expression;
 mod noise;
 mod stain;
 
-use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Matrix, Value, Values};
+use crate::anndata::{AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Value};
+use crate::error::{Error, Result};
 use crate::rng;
 use anatomy::{Cortex, Place};
 
@@ -69,6 +70,21 @@ impl Synthetic {
     }
 }
 
+impl Synthetic {
+    fn check(&self) -> Result<()> {
+        if !(0.0..=1e8).contains(&self.depth) {
+            return Err(Error::parameter("depth", self.depth, "must be between 0 and 1e8"));
+        }
+        if !(0.0..=5.0).contains(&self.effect) {
+            return Err(Error::parameter("effect", self.effect, "must be between 0 and 5"));
+        }
+        if self.n_genes > 1_000_000 {
+            return Err(Error::parameter("n_genes", self.n_genes, "must be at most 1,000,000"));
+        }
+        Ok(())
+    }
+}
+
 /// A synthetic slide of cortex, as a reader of Visium folders would give it.
 ///
 /// About 1,850 spots on the hexagonal grid of a Visium slide (spot distance 137 px, diameter 89 px
@@ -84,7 +100,18 @@ impl Synthetic {
 /// * `uns["spatial"]["synthetic"]`: `images` (`hires`, `lowres`), `scalefactors`, `metadata`
 ///
 /// The same options give the same bits whatever the number of threads.
-pub fn synthetic(options: Synthetic) -> AnnData {
+///
+/// # Errors
+/// [`Error::Parameter`] for a depth or an effect that is no sensible number.
+///
+/// ```
+/// use spatialkit::datasets::{self, Synthetic};
+/// let slide = datasets::synthetic(&Synthetic::default().n_genes(100))?;
+/// assert_eq!(slide.n_vars(), 100);
+/// # Ok::<(), spatialkit::Error>(())
+/// ```
+pub fn synthetic(options: &Synthetic) -> Result<AnnData> {
+    options.check()?;
     let tissue = Cortex::new(options.seed);
     let spots = tissue.spots();
     let places: Vec<Place> = spots.iter().map(|s| s.place).collect();
@@ -98,7 +125,7 @@ pub fn synthetic(options: Synthetic) -> AnnData {
         typed: None,
         ordered: false,
     };
-    let counts = expression::counts(&options, &places);
+    let counts = expression::counts(options, &places);
     let genes = counts.genes;
     let n_genes = genes.len();
     let mut var = Frame::new(genes);
@@ -113,7 +140,7 @@ pub fn synthetic(options: Synthetic) -> AnnData {
         ("layer", layer.into()),
     ];
     for (name, column) in columns {
-        obs.insert(name, column).expect("one element for each spot");
+        obs.insert(name, column)?;
     }
     let columns = [
         ("gene_ids", Column::Str(ids)),
@@ -121,14 +148,14 @@ pub fn synthetic(options: Synthetic) -> AnnData {
         ("genome", text("synthetic")),
     ];
     for (name, column) in columns {
-        var.insert(name, column).expect("one element for each gene");
+        var.insert(name, column)?;
     }
-    let mut adata = AnnData::new(counts.matrix, obs, var).expect("one row for each spot");
-    let flat = spots.iter().flat_map(|s| [s.x, s.y]).collect::<Vec<f64>>();
-    let coords = crate::anndata::Dense { nrows: spots.len(), ncols: 2, values: Values::F64(flat) };
+    let mut adata = AnnData::new(counts.matrix, obs, var)?;
+    let flat: Vec<i64> = spots.iter().flat_map(|s| [s.x as i64, s.y as i64]).collect();
+    let coords = Dense::new(spots.len(), 2, flat)?;
     adata.obsm.insert("spatial".into(), Matrix::Dense(coords));
-    adata.uns.insert("spatial".into(), library(&tissue, &options));
-    adata
+    adata.uns.insert("spatial".into(), library(&tissue, options));
+    Ok(adata)
 }
 
 fn library(tissue: &Cortex, options: &Synthetic) -> Value {
@@ -174,7 +201,7 @@ mod tests {
 
     #[test]
     fn it_looks_like_a_visium_slide() {
-        let a = synthetic(Synthetic::default().image(false));
+        let a = synthetic(&Synthetic::default().image(false)).unwrap();
         a.check().unwrap();
         assert!((1500..=2000).contains(&a.n_obs()), "{} spots", a.n_obs());
         assert_eq!(a.n_vars(), 2000);
@@ -194,7 +221,7 @@ mod tests {
 
     #[test]
     fn counts_have_the_depth_and_the_zeros_of_a_slide() {
-        let a = synthetic(Synthetic::default().image(false));
+        let a = synthetic(&Synthetic::default().image(false)).unwrap();
         let x = a.x().unwrap().to_csr();
         let values = x.values.to_f32();
         assert!(values.iter().all(|&v| v > 0.0 && v.fract() == 0.0));
@@ -209,7 +236,7 @@ mod tests {
 
     #[test]
     fn markers_are_highest_in_their_layer() {
-        let a = synthetic(Synthetic::default().image(false));
+        let a = synthetic(&Synthetic::default().image(false)).unwrap();
         let layer = a.obs_column("layer").unwrap().to_categorical();
         for (gene, home) in [("MBP", "WM"), ("PCP4", "L5"), ("CUX2", "L2"), ("RORB", "L4")] {
             let v = a.x().unwrap().column_f32(a.var_index(gene).unwrap());
@@ -228,7 +255,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bits_with_any_number_of_threads() {
         let make = |threads: usize, seed: u64| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| synthetic(Synthetic::default().n_genes(120).seed(seed)))
+            pool.install(|| synthetic(&Synthetic::default().n_genes(120).seed(seed))).unwrap()
         };
         let one = make(1, 5);
         assert!(one == make(3, 5));
@@ -238,7 +265,7 @@ mod tests {
     #[test]
     fn few_genes_and_none_are_fine() {
         for n in [0, 1, 7] {
-            let a = synthetic(Synthetic::default().n_genes(n).image(false));
+            let a = synthetic(&Synthetic::default().n_genes(n).image(false)).unwrap();
             assert_eq!(a.n_vars(), n);
             a.check().unwrap();
         }

@@ -1,16 +1,17 @@
 //! The synthetic tissue under hematoxylin and eosin.
 //!
 //! Each pixel has an amount of each dye; light passes both by Beer and Lambert's law with the
-//! absorption that Ruifrok and Johnston (2001) measured, so the colours are those of real slides.
+//! absorption near to what Ruifrok and Johnston (2001) measured, so the colours are those of real
+//! slides.
 
-use super::anatomy::{Cortex, FIDUCIAL, LAYERS, Place, SIDE, fiducials};
+use super::anatomy::{Cortex, FIDUCIAL, LAYERS, Place, SIDE, fiducials, layer_at};
 use super::noise;
 use crate::image::Image;
 use crate::rng;
 use rayon::prelude::*;
 
 const HEMATOXYLIN: [f64; 3] = [0.65, 0.70, 0.29];
-const EOSIN: [f64; 3] = [0.09, 0.95, 0.28];
+const EOSIN: [f64; 3] = [0.06, 0.86, 0.40];
 /// The light that passes glass.
 const GLASS: [f64; 3] = [243.0, 242.0, 245.0];
 
@@ -18,27 +19,28 @@ const GLASS: [f64; 3] = [243.0, 242.0, 245.0];
 pub(crate) fn hematoxylin_eosin(tissue: &Cortex, seed: u64, side: usize) -> Image {
     let seed = seed ^ rng::hash("stain");
     let unit = SIDE / side as f64;
-    let mut pixels = vec![0u8; side * side * 3];
+    let ground = Ground::new(tissue, seed, side);
     let vessels = vessels(tissue, seed);
+    let glass = GLASS.map(|v| v as u8);
+    let mut pixels = vec![0u8; side * side * 3];
     pixels.par_chunks_mut(side * 3).enumerate().for_each(|(j, row)| {
         for (i, pixel) in row.chunks_exact_mut(3).enumerate() {
-            let (x, y) = ((i as f64 + 0.5) * unit, (j as f64 + 0.5) * unit);
-            let (mut h, mut e) = match tissue.at(x, y) {
-                Some(place) => dyes(&place, seed, (i as f64, j as f64), (x, y), unit),
-                None => (0.0, 0.0),
-            };
-            if e > 0.0 {
-                for v in &vessels {
-                    let d = (x - v.0).hypot((y - v.1) * v.3);
-                    let wall = 1.0 - ((d - v.2).abs() / (2.2 * unit)).min(1.0);
-                    let lumen = 1.0 - ((d - v.2) / unit + 0.5).clamp(0.0, 1.0);
-                    (h, e) = (h * (1.0 - lumen) + 0.25 * wall, e * (1.0 - lumen) + 0.3 * wall);
-                }
+            let (place, cloud) = ground.at(i, j);
+            if place.edge <= 0.0 {
+                pixel.copy_from_slice(&glass);
+                continue;
             }
-            let grain = 1.2 * (noise::lattice(seed ^ 9, i as i64, j as i64) - 0.5);
+            let (mut h, mut e) = dyes(&place, cloud, seed, (i as f64, j as f64), unit);
+            let (x, y) = ((i as f64 + 0.5) * unit, (j as f64 + 0.5) * unit);
+            for v in vessels.iter().filter(|v| (y - v.1).abs() < 200.0) {
+                let d = (x - v.0).hypot((y - v.1) * v.3);
+                let wall = 1.0 - ((d - v.2).abs() / (2.2 * unit)).min(1.0);
+                let lumen = 1.0 - ((d - v.2) / unit + 0.5).clamp(0.0, 1.0);
+                (h, e) = (h * (1.0 - lumen) + 0.25 * wall, e * (1.0 - lumen) + 0.3 * wall);
+            }
             for c in 0..3 {
                 let absorbed = (-(h * HEMATOXYLIN[c] + e * EOSIN[c])).exp();
-                pixel[c] = (GLASS[c] * absorbed + grain).clamp(0.0, 255.0) as u8;
+                pixel[c] = (GLASS[c] * absorbed + 0.5) as u8;
             }
         }
     });
@@ -47,44 +49,83 @@ pub(crate) fn hematoxylin_eosin(tissue: &Cortex, seed: u64, side: usize) -> Imag
     image
 }
 
-/// Amounts of hematoxylin and eosin at a place; `(i, j)` is the pixel, `(x, y)` the same in
-/// full-resolution pixels.
-fn dyes(place: &Place, seed: u64, (i, j): (f64, f64), (x, y): (f64, f64), unit: f64) -> (f64, f64) {
-    // Looks change gradually from one layer to the next.
-    let soft = |get: fn(&super::anatomy::Layer) -> f64| {
-        let here = &LAYERS[place.layer];
-        let start = if place.layer == 0 { 0.0 } else { LAYERS[place.layer - 1].end };
-        let blend = 0.02;
-        let below = (here.end - place.depth) / blend;
-        let above = (place.depth - start) / blend;
-        if below < 1.0 && place.layer + 1 < LAYERS.len() {
-            let t = 0.5 * (1.0 - below);
-            get(here) * (1.0 - t) + get(&LAYERS[place.layer + 1]) * t
-        } else if above < 1.0 && place.layer > 0 {
-            let t = 0.5 * (1.0 - above);
-            get(here) * (1.0 - t) + get(&LAYERS[place.layer - 1]) * t
-        } else {
-            get(here)
-        }
+/// What changes slowly, worked out at every fourth pixel and interpolated between.
+struct Ground {
+    width: usize,
+    /// Depth, along, edge and cloudiness.
+    nodes: Vec<[f32; 4]>,
+}
+
+const STRIDE: usize = 4;
+
+impl Ground {
+    fn new(tissue: &Cortex, seed: u64, side: usize) -> Self {
+        let unit = SIDE / side as f64;
+        let width = side / STRIDE + 2;
+        let node = |k: usize| {
+            let at = |n: usize| ((n * STRIDE) as f64 + 0.5) * unit;
+            let (x, y) = (at(k % width), at(k / width));
+            let place = tissue.shape(x, y);
+            let cloud = noise::fractal(seed, x / 900.0, y / 900.0, 4);
+            [place.depth, place.along, place.edge, cloud].map(|v| v as f32)
+        };
+        Ground { width, nodes: (0..width * width).into_par_iter().map(node).collect() }
+    }
+
+    fn at(&self, i: usize, j: usize) -> (Place, f64) {
+        let k = j / STRIDE * self.width + i / STRIDE;
+        let part = |n: usize| (n % STRIDE) as f32 / STRIDE as f32;
+        let (tx, ty) = (part(i), part(j));
+        let corners = [k, k + 1, k + self.width, k + self.width + 1].map(|n| self.nodes[n]);
+        let mix = |c: usize| {
+            let top = corners[0][c] + tx * (corners[1][c] - corners[0][c]);
+            let bottom = corners[2][c] + tx * (corners[3][c] - corners[2][c]);
+            f64::from(top + ty * (bottom - top))
+        };
+        let (depth, along, edge) = (mix(0), mix(1), mix(2));
+        (Place { layer: layer_at(depth), depth, along, edge }, mix(3))
+    }
+}
+
+/// Amounts of hematoxylin and eosin at a place; `(i, j)` is its pixel.
+fn dyes(place: &Place, cloud: f64, seed: u64, (i, j): (f64, f64), unit: f64) -> (f64, f64) {
+    // Looks change gradually from one layer to the next: `t` of the neighbour's.
+    let here = &LAYERS[place.layer];
+    let start = if place.layer == 0 { 0.0 } else { LAYERS[place.layer - 1].end };
+    let near = |distance: f64| 0.5 * (1.0 - distance / 0.02).max(0.0);
+    let (below, above) = (near(here.end - place.depth), near(place.depth - start));
+    let (other, t) = if below > 0.0 && place.layer + 1 < LAYERS.len() {
+        (&LAYERS[place.layer + 1], below)
+    } else if above > 0.0 && place.layer > 0 {
+        (&LAYERS[place.layer - 1], above)
+    } else {
+        (here, 0.0)
     };
-    let white = ((place.depth - 0.80) / 0.04).clamp(0.0, 1.0);
+    let mixed = |a: f64, b: f64| a + t * (b - a);
     // Neuropil; in white matter fibres along the layers, above it a hint of columns across them.
-    let cloud = noise::fractal(seed, x / 900.0, y / 900.0, 4);
+    let white = ((place.depth - 0.80) / 0.04).clamp(0.0, 1.0);
     let fine = noise::fractal(seed ^ 1, i / 3.1, j / 3.1, 2);
-    let fibres = noise::fractal(seed ^ 2, place.along * 46.0, place.depth * 330.0, 2);
-    let columns = noise::fractal(seed ^ 3, place.along * 330.0, place.depth * 17.0, 2);
-    let streak = white * 0.24 * fibres + (1.0 - white) * 0.09 * columns;
-    let mut e = soft(|l| l.eosin) * (1.0 + 0.16 * cloud + 0.13 * fine + streak);
-    let mut h = soft(|l| l.hematoxylin) * (1.0 + 0.30 * cloud + 0.22 * fine + streak);
+    let mut streak = 0.0;
+    if white > 0.0 {
+        streak +=
+            white * 0.24 * noise::fractal(seed ^ 2, place.along * 46.0, place.depth * 330.0, 2);
+    }
+    if white < 1.0 {
+        streak += (1.0 - white)
+            * 0.09
+            * noise::fractal(seed ^ 3, place.along * 330.0, place.depth * 17.0, 2);
+    }
+    let mut e = mixed(here.eosin, other.eosin) * (1.0 + 0.16 * cloud + 0.13 * fine + streak);
+    let mut h =
+        mixed(here.hematoxylin, other.hematoxylin) * (1.0 + 0.30 * cloud + 0.22 * fine + streak);
     // The torn edge and the membrane over the surface take more dye.
-    let rim = (-place.edge / (3.0 * unit)).exp();
-    e += 0.16 * rim;
+    e += 0.16 * (-place.edge / (3.0 * unit)).exp();
     if place.depth < 0.02 {
         h += 0.30 * (1.0 - place.depth / 0.02) * (0.6 + 0.4 * fine);
         e += 0.18 * (1.0 - place.depth / 0.02);
     }
-    let small = cells(seed ^ 4, (i, j), 3.0, soft(|l| l.nuclei), (0.55, 1.05));
-    let large = cells(seed ^ 5, (i, j), 7.0, soft(|l| l.large), (1.3, 2.1));
+    let small = cells(seed ^ 4, (i, j), 3.0, mixed(here.nuclei, other.nuclei), (0.55, 1.05));
+    let large = cells(seed ^ 5, (i, j), 7.0, mixed(here.large, other.large), (1.3, 2.1));
     h += 0.62 * small + 0.42 * large;
     e += 0.10 * large;
     let thin = (place.edge / (1.5 * unit)).min(1.0);

@@ -153,7 +153,17 @@ mod tests {
     }
 
     type Case = (Filter, (usize, usize), (f64, f64, f64, f64), u64);
-    const PILLOW: [Case; 0] = [];
+    #[rustfmt::skip]
+    const PILLOW: [Case; 8] = [
+        (Filter::Box, (20, 30), (0.0, 0.0, 53.0, 41.0), 924855),
+        (Filter::Box, (90, 70), (3.25, 2.5, 40.75, 39.0), 9658317),
+        (Filter::Bilinear, (20, 30), (0.0, 0.0, 53.0, 41.0), 919030),
+        (Filter::Bilinear, (90, 70), (3.25, 2.5, 40.75, 39.0), 9633584),
+        (Filter::Bicubic, (20, 30), (0.0, 0.0, 53.0, 41.0), 919314),
+        (Filter::Bicubic, (90, 70), (3.25, 2.5, 40.75, 39.0), 9626630),
+        (Filter::Lanczos, (20, 30), (0.0, 0.0, 53.0, 41.0), 919922),
+        (Filter::Lanczos, (90, 70), (3.25, 2.5, 40.75, 39.0), 9626360),
+    ];
 
     #[test]
     fn a_flat_picture_stays_flat() {

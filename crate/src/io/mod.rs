@@ -19,6 +19,8 @@ mod labels;
 mod mtx;
 mod recognise;
 mod tenx;
+#[cfg(test)]
+mod tests;
 mod visium;
 
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};

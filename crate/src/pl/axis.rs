@@ -63,7 +63,7 @@ impl Axis {
             }
         };
         let at = if log { ticks::logarithmic(low, high, 6) } else { ticks::linear(low, high, 6) };
-        let labels = ticks::labels(&at);
+        let labels = if log { ticks::log_labels(&at) } else { ticks::labels(&at) };
         Ok(Axis { low, high, log, ticks: at.into_iter().zip(labels).collect() })
     }
 

@@ -6,6 +6,7 @@ use super::svg;
 use super::theme::Theme;
 use crate::error::{Error, Result};
 use crate::image::png;
+use crate::notebook::{Bundle, Rich, show_cell_value};
 use std::path::Path;
 
 /// What a figure shows: it says how large it wants to be and draws itself.
@@ -199,6 +200,20 @@ impl<P: Plot> Figure<P> {
             Some(title) => format!("{title}: {}", self.plot.describe()),
             None => self.plot.describe(),
         }
+    }
+}
+
+impl<P: Plot> Rich for Figure<P> {
+    fn bundle(&self) -> Result<Bundle> {
+        let (png, width, height) = self.render()?;
+        Ok(Bundle::new().text(self.describe()).png(&png, width, height))
+    }
+}
+
+impl<P: Plot> Figure<P> {
+    /// Shows the figure; called on the value of a notebook cell.
+    pub fn evcxr_display(&self) {
+        show_cell_value(self);
     }
 }
 

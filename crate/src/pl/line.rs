@@ -30,6 +30,16 @@ impl<S: ToString> From<(S, Vec<(f64, f64)>)> for Series {
     }
 }
 
+impl<S: ToString, Y: Clone> From<(S, &Vec<Y>)> for Series
+where
+    Series: From<(S, Vec<Y>)>,
+{
+    /// A copy; so a map from names to values can be given by reference.
+    fn from((name, y): (S, &Vec<Y>)) -> Self {
+        (name, y.clone()).into()
+    }
+}
+
 impl<S: Clone, Y: Clone> From<&(S, Vec<Y>)> for Series
 where
     Series: From<(S, Vec<Y>)>,

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use spatialkit::{datasets, pl};
-//! let slide = datasets::synthetic(datasets::Synthetic::default().n_genes(50));
+//! let slide = datasets::synthetic(&datasets::Synthetic::default().n_genes(50))?;
 //! let map = pl::spatial(&slide, "layer").title("Cortex").image_alpha(0.5);
 //! let (png, width, height) = map.render()?;
 //! assert!(width > 300 && height > 300 && png.starts_with(b"\x89PNG"));

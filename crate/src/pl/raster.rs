@@ -217,7 +217,7 @@ impl Pixels {
         for p in points.iter().filter(|p| near(p, p)) {
             // The same direction of turn as the segments, so that overlaps add up.
             let corner = |k: usize| {
-                let angle = -(k as f32) * std::f32::consts::TAU / CORNERS as f32;
+                let angle = k as f32 * std::f32::consts::TAU / CORNERS as f32;
                 [p[0] + r * angle.cos(), p[1] + r * angle.sin()]
             };
             shapes.push((0..CORNERS).map(corner).collect());

@@ -19,9 +19,10 @@ use std::sync::Arc;
 ///
 /// ```
 /// use spatialkit::{datasets, pl};
-/// let slide = datasets::synthetic(datasets::Synthetic::default().n_genes(50));
+/// let slide = datasets::synthetic(&datasets::Synthetic::default().n_genes(50))?;
 /// let figure = pl::spatial(&slide, ["layer", "MBP"]).title("Cortex").vmax("p99");
 /// assert!(figure.to_png().is_ok());
+/// # Ok::<(), spatialkit::Error>(())
 /// ```
 pub fn spatial(adata: &AnnData, keys: impl Keys) -> Figure<PointMap> {
     map(spatial_data(adata, keys, None))

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_font_has_the_signs_that_ticks_use() {
-        for c in "0123456789−×⁰¹²³⁴⁵⁶⁷⁸⁹⁻µ…".chars() {
+        for c in "0123456789.−e…µ²".chars() {
             assert_ne!(font(false).glyph_id(c).0, 0, "{c}");
         }
     }

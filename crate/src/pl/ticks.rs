@@ -20,7 +20,7 @@ pub(crate) fn linear(low: f64, high: f64, n: usize) -> Vec<f64> {
     (first..=last).map(|k| k as f64 * step).collect()
 }
 
-/// Powers of ten in `low..=high`, thinned to about `n`; where there are fewer than two, 2 and 5
+/// Powers of ten in `low..=high`, thinned to about `n`; where there are fewer than three, 2 and 5
 /// times them as well.
 pub(crate) fn logarithmic(low: f64, high: f64, n: usize) -> Vec<f64> {
     if low.is_nan() || low <= 0.0 || high < low || !high.is_finite() {
@@ -31,7 +31,7 @@ pub(crate) fn logarithmic(low: f64, high: f64, n: usize) -> Vec<f64> {
     let within = |x: &f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(x);
     let powers: Vec<f64> =
         (first..=last).step_by(every).map(|k| 10f64.powi(k)).filter(within).collect();
-    if powers.len() >= 2 {
+    if powers.len() >= 3 {
         return powers;
     }
     let finer: Vec<f64> = (first..=last)
@@ -41,8 +41,8 @@ pub(crate) fn logarithmic(low: f64, high: f64, n: usize) -> Vec<f64> {
     if finer.len() >= 2 { finer } else { linear(low, high, n) }
 }
 
-/// The ticks as text, all with the same number of decimals, or as powers of ten where they are
-/// very large or small.
+/// The ticks as text, all with the same number of decimals, or with exponents where they are very
+/// large or small.
 pub(crate) fn labels(ticks: &[f64]) -> Vec<String> {
     let largest = ticks.iter().fold(0f64, |m, t| m.max(t.abs()));
     let step = ticks
@@ -60,29 +60,22 @@ pub(crate) fn labels(ticks: &[f64]) -> Vec<String> {
             (scaled - scaled.round()).abs() < 1e-6 * scaled.max(1.0) && scaled.round() >= 1.0
         })
         .unwrap_or(3) as usize;
-    // On a logarithmic axis each number has its own number of decimals.
-    let spread = ticks.iter().all(|t| *t > 0.0) && largest > 50.0 * ticks[0].max(f64::MIN_POSITIVE);
-    let write = |t: &f64| {
-        let text = if spread { format!("{t}") } else { format!("{t:.decimals$}") };
-        text.replace('-', "−")
-    };
+    ticks.iter().map(|t| format!("{t:.decimals$}").replace('-', "−")).collect()
+}
+
+/// The ticks of a logarithmic axis as text, each with the decimals it needs.
+pub(crate) fn log_labels(ticks: &[f64]) -> Vec<String> {
+    let plain = ticks.iter().all(|t| (1e-4..1e6).contains(t));
+    let write = |&t: &f64| if plain { format!("{t}") } else { scientific(t) };
     ticks.iter().map(write).collect()
 }
 
-/// A number as 1.5×10⁶.
+/// A number as 1.5e6.
 fn scientific(x: f64) -> String {
-    if x == 0.0 {
-        return "0".into();
-    }
-    let text = format!("{:.2e}", x);
+    let text = format!("{x:.2e}");
     let Some((mantissa, exponent)) = text.split_once('e') else { return text };
-    let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.').replace('-', "−");
-    let superscript = |c: char| match c {
-        '-' => '⁻',
-        c => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][c as usize - '0' as usize],
-    };
-    let exponent: String = exponent.chars().map(superscript).collect();
-    if mantissa == "1" { format!("10{exponent}") } else { format!("{mantissa}×10{exponent}") }
+    let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
+    if mantissa == "0" { "0".into() } else { format!("{mantissa}e{exponent}").replace('-', "−") }
 }
 
 #[cfg(test)]
@@ -113,15 +106,16 @@ mod tests {
     #[test]
     fn logarithmic_ticks_are_powers_of_ten() {
         assert_eq!(logarithmic(0.5, 2000.0, 6), [1.0, 10.0, 100.0, 1000.0]);
-        assert_eq!(labels(&[0.1, 1.0, 10.0, 100.0]), ["0.1", "1", "10", "100"]);
+        assert_eq!(log_labels(&[0.1, 1.0, 10.0, 100.0]), ["0.1", "1", "10", "100"]);
+        assert_eq!(log_labels(&[1e-5, 1.0]), ["1e−5", "1e0"]);
         assert_eq!(logarithmic(1.5, 8.0, 5), [2.0, 5.0]);
         assert!(logarithmic(1e-12, 1e12, 6).len() <= 7);
         assert!(logarithmic(-1.0, 1.0, 5).is_empty());
     }
 
     #[test]
-    fn huge_and_tiny_numbers_are_powers_of_ten() {
-        assert_eq!(labels(&[0.0, 1e6, 2.5e6]), ["0", "10⁶", "2.5×10⁶"]);
-        assert_eq!(labels(&[-2e-5, 0.0]), ["−2×10⁻⁵", "0"]);
+    fn huge_and_tiny_numbers_have_exponents() {
+        assert_eq!(labels(&[0.0, 1e6, 2.5e6]), ["0", "1e6", "2.5e6"]);
+        assert_eq!(labels(&[-2e-5, 0.0]), ["−2e−5", "0"]);
     }
 }

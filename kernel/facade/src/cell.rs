@@ -39,10 +39,7 @@ pub extern "C" fn spatialkit_hooks_install(protocol: i32, events: i32) {
         } else {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             let name = here.name().unwrap_or("<unnamed>").to_owned();
-            let _ = writeln!(
-                std::io::stderr(),
-                "thread '{name}' panicked at {place}:\n{message}"
-            );
+            let _ = writeln!(std::io::stderr(), "thread '{name}' panicked at {place}:\n{message}");
             // A thread pool hands its panic on to the cell without calling this hook again.
             event("thread_panic", &[("message", &message)], info.location());
         }
@@ -86,11 +83,7 @@ pub fn failed(error: Box<dyn Error>) {
 /// The same for an error type that knows only `Debug`.
 #[track_caller]
 pub fn failed_debug(error: &dyn Debug) {
-    event(
-        "error",
-        &[("message", &format!("{error:?}")), ("causes", "")],
-        Some(Location::caller()),
-    );
+    event("error", &[("message", &format!("{error:?}")), ("causes", "")], Some(Location::caller()));
 }
 
 /// Shows the value of a cell's last expression. A type that has its own `evcxr_display` is
@@ -118,12 +111,7 @@ fn event(kind: &str, fields: &[(&str, &str)], place: Option<&Location<'_>>) {
     if let Some(place) = place {
         line.push_str(",\"file\":");
         quote(&mut line, place.file());
-        let _ = write!(
-            line,
-            ",\"line\":{},\"column\":{}",
-            place.line(),
-            place.column()
-        );
+        let _ = write!(line, ",\"line\":{},\"column\":{}", place.line(), place.column());
     }
     line.push('}');
     write_line(EVENTS.load(Relaxed), &line);

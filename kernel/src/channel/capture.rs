@@ -60,11 +60,7 @@ impl Capture {
 
     /// What to wait for.
     pub fn descriptors(&self) -> [RawFd; 3] {
-        [
-            self.stdout.as_raw_fd(),
-            self.stderr.as_raw_fd(),
-            self.events.as_raw_fd(),
-        ]
+        [self.stdout.as_raw_fd(), self.stderr.as_raw_fd(), self.events.as_raw_fd()]
     }
 
     /// Everything written to stdout and stderr since the last call.
@@ -96,20 +92,13 @@ impl Capture {
         };
         let rest = self.event.split_off(end + 1);
         let lines = std::mem::replace(&mut self.event, rest);
-        lines
-            .split(|&b| b == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect()
+        lines.split(|&b| b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 }
 
 /// Waits until one of the pipes has something.
 pub fn wait(fds: &[RawFd; 3]) {
-    let mut polled = fds.map(|fd| libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    });
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     // SAFETY: a valid array of its length.
     unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
 }
@@ -222,10 +211,7 @@ fn cut(buffer: &mut Vec<u8>, bundle: &mut Map<String, Value>, all: bool) -> Vec<
 /// A block that is not complete waits, or is text after all at the end of the cell.
 fn hold(buffer: &mut Vec<u8>, rest: Vec<u8>, mut pieces: Vec<Piece>, all: bool) -> Vec<Piece> {
     if all {
-        pieces.push(Piece::Text(
-            "stdout",
-            String::from_utf8_lossy(&rest).into_owned(),
-        ));
+        pieces.push(Piece::Text("stdout", String::from_utf8_lossy(&rest).into_owned()));
     } else {
         *buffer = rest;
     }
@@ -262,9 +248,7 @@ fn possible_marker(buffer: &[u8]) -> usize {
         .find(|&n| {
             n <= buffer.len() && {
                 let end = &buffer[buffer.len() - n..];
-                [BEGIN, ASK, ASK_PASSWORD]
-                    .iter()
-                    .any(|m| m.as_bytes().starts_with(end))
+                [BEGIN, ASK, ASK_PASSWORD].iter().any(|m| m.as_bytes().starts_with(end))
             }
         })
         // A lone `E` at the end of a text is far more often just that, and a marker is written
@@ -312,13 +296,8 @@ mod tests {
             b"EVCXR_END_CONTENT\nEVCXR_BEGIN_CONTENT text/plain\n1\nEVCXR_END_CONTENT\nafter\n",
         ];
         let bundle = json!({"text/html": "<b>1</b>", "text/plain": "1"});
-        let Value::Object(bundle) = bundle else {
-            unreachable!()
-        };
-        assert_eq!(
-            pieces(parts),
-            [text("x="), Piece::Bundle(bundle), text("after\n")]
-        );
+        let Value::Object(bundle) = bundle else { unreachable!() };
+        assert_eq!(pieces(parts), [text("x="), Piece::Bundle(bundle), text("after\n")]);
     }
 
     #[test]
@@ -333,10 +312,7 @@ mod tests {
     fn questions_are_recognised() {
         assert_eq!(
             pieces(&[b"EVCXR_INPUT_REQUEST:name?\n"]),
-            [Piece::Ask {
-                prompt: "name?".to_owned(),
-                password: false
-            }]
+            [Piece::Ask { prompt: "name?".to_owned(), password: false }]
         );
     }
 }

@@ -167,12 +167,7 @@ impl Channel {
     fn event(&self, event: &Value) {
         let report = || Report {
             message: event["message"].as_str().unwrap_or("").to_owned(),
-            causes: event["causes"]
-                .as_str()
-                .unwrap_or("")
-                .lines()
-                .map(str::to_owned)
-                .collect(),
+            causes: event["causes"].as_str().unwrap_or("").lines().map(str::to_owned).collect(),
             place: event["file"].as_str().map(|file| {
                 let line = event["line"].as_u64().unwrap_or(0);
                 (file.to_owned(), line as usize)
@@ -201,13 +196,7 @@ impl Channel {
     /// Starts the books of a new cell.
     pub fn begin(&self, count: u64, silent: bool) -> u64 {
         let mut cell = lock(&self.cell);
-        *cell = Cell {
-            serial: cell.serial + 1,
-            pid: cell.pid,
-            count,
-            silent,
-            ..Cell::default()
-        };
+        *cell = Cell { serial: cell.serial + 1, pid: cell.pid, count, silent, ..Cell::default() };
         cell.serial
     }
 
@@ -224,11 +213,7 @@ impl Channel {
             }
         }
         let mut cell = lock(&self.cell);
-        let next = Cell {
-            serial: cell.serial,
-            pid: cell.pid,
-            ..Cell::default()
-        };
+        let next = Cell { serial: cell.serial, pid: cell.pid, ..Cell::default() };
         std::mem::replace(&mut *cell, next)
     }
 
@@ -259,7 +244,9 @@ impl Channel {
             }
             self.drain();
             match serde_json::from_slice::<Value>(&line) {
-                Ok(mut message) => self.display(message["msg_type"].take(), message["content"].take()),
+                Ok(mut message) => {
+                    self.display(message["msg_type"].take(), message["content"].take())
+                }
                 Err(error) => eprintln!("the display channel carried no JSON: {error}"),
             }
             if answers.write_all(b"{\"ack\": true}\n").is_err() {

@@ -29,11 +29,7 @@ impl Failure {
     /// A failure that is one sentence.
     pub fn new(name: &str, value: String) -> Failure {
         let traceback = vec![format!("{RED}{name}{PLAIN}: {value}")];
-        Failure {
-            name: name.to_owned(),
-            value,
-            traceback,
-        }
+        Failure { name: name.to_owned(), value, traceback }
     }
 
     /// The same under another name.
@@ -57,10 +53,8 @@ impl Failure {
 
     fn compile(errors: &[CompilationError], code: &str) -> Failure {
         let only_errors = errors.iter().any(|e| e.level() == "error");
-        let shown: Vec<_> = errors
-            .iter()
-            .filter(|e| !only_errors || e.level() == "error")
-            .collect();
+        let shown: Vec<_> =
+            errors.iter().filter(|e| !only_errors || e.level() == "error").collect();
         let mut value = String::new();
         let mut traceback = Vec::new();
         for error in shown {
@@ -96,11 +90,7 @@ impl Failure {
             }
             traceback.push(text.trim_end().to_owned());
         }
-        Failure {
-            name: "CompileError".to_owned(),
-            value,
-            traceback,
-        }
+        Failure { name: "CompileError".to_owned(), value, traceback }
     }
 
     /// A panic on the cell's thread.
@@ -141,11 +131,7 @@ impl Failure {
                 let _ = writeln!(text, "  {}: {}", i + 1, clean(cause));
             }
         }
-        Failure {
-            name: "Error".to_owned(),
-            value,
-            traceback: vec![text.trim_end().to_owned()],
-        }
+        Failure { name: "Error".to_owned(), value, traceback: vec![text.trim_end().to_owned()] }
     }
 
     /// The process that runs cells is gone.
@@ -171,10 +157,7 @@ impl Failure {
         } else {
             status.lines().last().unwrap_or(status).to_owned()
         };
-        Failure::new(
-            "ProcessEnded",
-            format!("the process that runs cells ended: {why}; {lost}"),
-        )
+        Failure::new("ProcessEnded", format!("the process that runs cells ended: {why}; {lost}"))
     }
 }
 
@@ -197,11 +180,7 @@ fn excerpt(text: &mut String, code: &str, marks: &[Mark]) {
     numbers.dedup();
     let width = numbers.last().map_or(1, |n| n.to_string().len());
     let pad = " ".repeat(width);
-    let _ = writeln!(
-        text,
-        "{BLUE}{pad}-->{PLAIN} line {}, column {}",
-        first.line, first.from
-    );
+    let _ = writeln!(text, "{BLUE}{pad}-->{PLAIN} line {}, column {}", first.line, first.from);
     let _ = writeln!(text, "{BLUE}{pad} |{PLAIN}");
     for number in numbers {
         let Some(line) = number.checked_sub(1).and_then(|n| lines.get(n)) else {
@@ -212,17 +191,10 @@ fn excerpt(text: &mut String, code: &str, marks: &[Mark]) {
             let length = line.chars().count();
             let from = mark.from.max(1);
             let to = mark.to.unwrap_or(length + 1).max(from + 1);
-            let (colour, sign) = if mark.primary {
-                (RED, "^")
-            } else {
-                (BLUE, "-")
-            };
+            let (colour, sign) = if mark.primary { (RED, "^") } else { (BLUE, "-") };
             // Tabs stay tabs, so that the signs stand below what they mark.
-            let before: String = line
-                .chars()
-                .take(from - 1)
-                .map(|c| if c == '\t' { '\t' } else { ' ' })
-                .collect();
+            let before: String =
+                line.chars().take(from - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             let _ = writeln!(
                 text,
                 "{BLUE}{pad} |{PLAIN} {before}{colour}{} {}{PLAIN}",
@@ -259,16 +231,9 @@ fn line_of_cell(code: &str, source: &str, line: usize) -> Option<usize> {
         return None;
     }
     // The same text may stand on several lines: the n-th of them there is the n-th here.
-    let nth = generated[..line - 1]
-        .iter()
-        .filter(|l| l.trim() == wanted)
-        .count();
-    let same: Vec<usize> = code
-        .lines()
-        .enumerate()
-        .filter(|(_, l)| l.trim() == wanted)
-        .map(|(i, _)| i + 1)
-        .collect();
+    let nth = generated[..line - 1].iter().filter(|l| l.trim() == wanted).count();
+    let same: Vec<usize> =
+        code.lines().enumerate().filter(|(_, l)| l.trim() == wanted).map(|(i, _)| i + 1).collect();
     match same.get(nth).or(same.last()) {
         Some(&number) => Some(number),
         // A part of a line: the last expression stands between generated parentheses.
@@ -318,10 +283,7 @@ mod tests {
 
     #[test]
     fn lost_variables_are_named() {
-        let interrupted = Interrupted {
-            killed: true,
-            ..Interrupted::default()
-        };
+        let interrupted = Interrupted { killed: true, ..Interrupted::default() };
         let failure = Failure::ended("signal: 9", interrupted, &["a".to_owned(), "b".to_owned()]);
         assert!(failure.value.contains("lost: a, b"));
         assert_eq!(failure.name, "KeyboardInterrupt");

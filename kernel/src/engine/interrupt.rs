@@ -39,11 +39,7 @@ pub struct Interrupter {
 impl Interrupter {
     /// For one session.
     pub fn new(channel: Arc<Channel>, session: PathBuf) -> Interrupter {
-        Interrupter {
-            channel,
-            session,
-            state: Mutex::default(),
-        }
+        Interrupter { channel, session, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -52,10 +48,7 @@ impl Interrupter {
 
     /// A cell begins.
     pub fn begin(&self, serial: u64) {
-        *self.state() = State {
-            serial: Some(serial),
-            done: Interrupted::default(),
-        };
+        *self.state() = State { serial: Some(serial), done: Interrupted::default() };
     }
 
     /// It has ended; says what was interrupted.

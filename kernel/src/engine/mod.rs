@@ -119,6 +119,9 @@ pub fn prepare_environment(session: &Path, facade: &Facade) -> Result<()> {
         std::env::set_var("EVCXR_TMPDIR", &work);
         std::env::set_var("EVCXR_CONFIG_DIR", &config);
         std::env::set_var("RUSTC", &facade.rustc);
+        if let Some(source) = &facade.std_source {
+            std::env::set_var("RUST_SRC_PATH", source);
+        }
         for name in ["RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO", "RUSTC_WRAPPER"] {
             std::env::remove_var(name);
         }
@@ -138,12 +141,9 @@ fn child_command(session: &Path) -> Result<Command> {
         Some(home) => command.env("CARGO_HOME", home),
         None => command.env_remove("CARGO_HOME"),
     };
-    command.env_remove("RUSTC");
+    command.env_remove("RUSTC").env_remove("RUST_SRC_PATH");
     let socket = session.join(crate::channel::SOCKET);
-    command.env(
-        crate::channel::CHANNEL_ENV,
-        format!("unix:{}", socket.display()),
-    );
+    command.env(crate::channel::CHANNEL_ENV, format!("unix:{}", socket.display()));
     Ok(command)
 }
 
@@ -151,9 +151,8 @@ fn child_command(session: &Path) -> Result<Command> {
 pub fn start(session: PathBuf, channel: Arc<Channel>, interrupter: Arc<Interrupter>) -> Handle {
     let (jobs, queue) = std::sync::mpsc::channel::<Work>();
     std::thread::spawn(move || {
-        let state = catch_unwind(AssertUnwindSafe(|| {
-            Running::start(&session, channel, interrupter)
-        }));
+        let state =
+            catch_unwind(AssertUnwindSafe(|| Running::start(&session, channel, interrupter)));
         let state = match state {
             Ok(Ok(running)) => Ok(running),
             Ok(Err(error)) => Err(format!("the engine did not start: {error:#}")),
@@ -190,10 +189,8 @@ impl Running {
         // The engine tries itself out; nobody is to see its results.
         channel.begin(0, true);
         let command = child_command(session)?;
-        let start = std::time::Instant::now();
         let (context, outputs) =
             EvalContext::with_subprocess_command(command).map_err(|e| anyhow!("{e}"))?;
-        eprintln!("context {:?}", start.elapsed());
         // Nothing comes this way but what goes wrong before the process has taken its pipes
         // over; but somebody has to read.
         std::thread::spawn(move || outputs.stdout.iter().for_each(|line| eprintln!("{line}")));
@@ -205,7 +202,6 @@ impl Running {
             work: session.join("work"),
         };
         running.warm_up();
-        eprintln!("warm {:?}", start.elapsed());
         Ok(running)
     }
 
@@ -214,9 +210,7 @@ impl Running {
     fn warm_up(&mut self) {
         let code = "use spatialkit::prelude::*; \
                     let warm = \"1\".parse::<f64>()?; let list = vec![warm; 3]; list";
-        let t = std::time::Instant::now();
         let _ = self.context.hover_at(code, code.len());
-        eprintln!("hover {:?}", t.elapsed());
         let _ = self.context.execute("Ok::<(), std::fmt::Error>(())?;");
         self.channel.end();
     }
@@ -233,10 +227,9 @@ impl Running {
         let interrupted = self.interrupter.end();
         let cell = self.channel.end();
         match result {
-            Err(_) => Err(Failure::new(
-                "InternalError",
-                "the evaluator panicked on this cell".to_owned(),
-            )),
+            Err(_) => {
+                Err(Failure::new("InternalError", "the evaluator panicked on this cell".to_owned()))
+            }
             Ok(Ok(outputs)) => match self.failure_of(&cell, &code, interrupted) {
                 Some(failure) => Err(failure),
                 None => Ok(outputs.content_by_mime_type),
@@ -244,10 +237,9 @@ impl Running {
             Ok(Err(evcxr::Error::SubprocessTerminated(status))) => {
                 Err(Failure::ended(&status, interrupted, &before))
             }
-            Ok(Err(_)) if interrupted.compiling => Err(Failure::new(
-                "KeyboardInterrupt",
-                "the compilation was cancelled".to_owned(),
-            )),
+            Ok(Err(_)) if interrupted.compiling => {
+                Err(Failure::new("KeyboardInterrupt", "the compilation was cancelled".to_owned()))
+            }
             Ok(Err(error)) => Err(Failure::of_engine(&error, &code)),
         }
     }
@@ -266,19 +258,12 @@ impl Running {
         } else {
             Failure::question_mark(cell.error.as_ref()?, code, &source())
         };
-        Some(if interrupted.running {
-            failure.named("KeyboardInterrupt")
-        } else {
-            failure
-        })
+        Some(if interrupted.running { failure.named("KeyboardInterrupt") } else { failure })
     }
 
     fn variables(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .context
-            .variables_and_types()
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        let mut names: Vec<String> =
+            self.context.variables_and_types().map(|(name, _)| name.to_owned()).collect();
         names.sort();
         names
     }
@@ -290,19 +275,11 @@ impl Running {
         let mut items: Vec<Completion> = found
             .completions
             .into_iter()
-            .map(|c| Completion {
-                text: c.code,
-                kind: c.kind,
-                label: c.label,
-            })
+            .map(|c| Completion { text: c.code, kind: c.kind, label: c.label })
             .collect();
         items.sort_by(|a, b| a.text.cmp(&b.text));
         items.dedup_by(|a, b| a.text == b.text);
-        Ok(Completions {
-            items,
-            start: found.start_offset,
-            end: found.end_offset,
-        })
+        Ok(Completions { items, start: found.start_offset, end: found.end_offset })
     }
 
     fn inspect(&mut self, code: &str, at: usize) -> Result<Option<(String, String)>> {

@@ -38,10 +38,8 @@ pub fn metadata(facade: &Facade, args: &[OsString]) -> Result<i32> {
         }
         answer["resolve"] = Value::Null;
     } else if !plain {
-        let out = real_cargo_command(facade)
-            .args(args)
-            .output()
-            .context("cannot run cargo metadata")?;
+        let out =
+            real_cargo_command(facade).args(args).output().context("cannot run cargo metadata")?;
         std::io::stderr().write_all(&out.stderr)?;
         if !out.status.success() {
             return Ok(out.status.code().unwrap_or(1));
@@ -59,15 +57,11 @@ pub fn metadata(facade: &Facade, args: &[OsString]) -> Result<i32> {
 fn complete(mut asked: Value, facade: &Facade) -> Value {
     let root = &facade.metadata.root;
     let main = asked["workspace_members"][0].clone();
-    for (list, extra) in [
-        ("packages", &facade.metadata.packages),
-        ("nodes", &facade.metadata.nodes),
-    ] {
-        let place = if list == "nodes" {
-            &mut asked["resolve"]["nodes"]
-        } else {
-            &mut asked["packages"]
-        };
+    for (list, extra) in
+        [("packages", &facade.metadata.packages), ("nodes", &facade.metadata.nodes)]
+    {
+        let place =
+            if list == "nodes" { &mut asked["resolve"]["nodes"] } else { &mut asked["packages"] };
         let Some(present) = place.as_array_mut() else {
             continue;
         };
@@ -101,9 +95,8 @@ pub fn cached(facade: &Facade, args: &[OsString], what: &str) -> Result<i32> {
             arg.hash(&mut hash);
         }
     }
-    let path = cache::folder()
-        .ok()
-        .map(|dir| dir.join(format!("{what}-{:016x}.txt", hash.finish())));
+    let path =
+        cache::folder().ok().map(|dir| dir.join(format!("{what}-{:016x}.txt", hash.finish())));
     if let Some(path) = &path
         && let Ok(text) = std::fs::read(path)
     {
@@ -130,9 +123,7 @@ fn manifest_folder(args: &[OsString]) -> Result<PathBuf> {
     if words.any(|w| w == "--manifest-path")
         && let Some(path) = words.next()
     {
-        return Ok(Path::new(path)
-            .parent()
-            .map_or_else(PathBuf::new, Path::to_path_buf));
+        return Ok(Path::new(path).parent().map_or_else(PathBuf::new, Path::to_path_buf));
     }
     Ok(std::env::current_dir()?)
 }

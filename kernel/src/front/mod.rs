@@ -131,9 +131,7 @@ fn status(command: &mut Command) -> Result<i32> {
 }
 
 fn session() -> Result<PathBuf> {
-    std::env::var_os(SESSION_ENV)
-        .map(PathBuf::from)
-        .context("not inside a kernel session")
+    std::env::var_os(SESSION_ENV).map(PathBuf::from).context("not inside a kernel session")
 }
 
 /// Makes this process the head of a group and says which.

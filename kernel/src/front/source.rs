@@ -3,8 +3,8 @@
 //! * Marker lines go to the engine by a descriptor of their own instead of through `stdout`,
 //!   where anything the user prints could garble them.
 //! * An error that leaves the cell through `?` is reported with its `Display`, its sources and
-//!   the user's line, not with `Debug`. If its type has no `Display` ([`Errors::Debug`]), with
-//!   `Debug` after all.
+//!   the user's line. The engine's own way knows only what has `Display`; here a type that has
+//!   only `Debug` will do ([`Errors::Debug`]).
 //! * The value of a last expression without an `evcxr_display` of its own is shown by a trait,
 //!   so that the engine's first attempt to compile it succeeds; it needs a second otherwise.
 //!
@@ -47,12 +47,13 @@ pub fn rewrite(source: &str, errors: Errors) -> String {
         }
         if line.contains(FROM) && line.trim_start().starts_with("impl<T: ") {
             in_error_impl = true;
-            if errors == Errors::Display {
-                out.push_str(
-                    "impl<T: Into<Box<dyn std::error::Error>>> From<T> for EvcxrUserCodeError {\n",
-                );
-                continue;
-            }
+            out.push_str(match errors {
+                Errors::Display => {
+                    "impl<T: Into<Box<dyn std::error::Error>>> From<T> for EvcxrUserCodeError {\n"
+                }
+                Errors::Debug => "impl<T: std::fmt::Debug> From<T> for EvcxrUserCodeError {\n",
+            });
+            continue;
         }
         if line.contains("println!(") {
             let line = line
@@ -87,9 +88,9 @@ mod tests {
 
     const CELL: &str = r#"
             struct EvcxrUserCodeError {}
-            impl<T: std::fmt::Debug> From<T> for EvcxrUserCodeError {
+            impl<T: std::fmt::Display> From<T> for EvcxrUserCodeError {
                 fn from(error: T) -> Self {
-                    eprintln!("{:?}", error);
+                    eprintln!("{}", error);
                     println!("{}", evcxr_internal_runtime::USER_ERROR_OCCURRED);
                     EvcxrUserCodeError {}
                 }

@@ -37,8 +37,7 @@ impl KernelSpec {
         let mut spec = KernelSpec::of_executable(&exe);
         // The kernel runs in the notebook's folder: a relative path would be lost.
         if let Some(path) = Facade::path().ok().and_then(|p| p.canonicalize().ok()) {
-            spec.env
-                .insert(FACADE_ENV.to_owned(), path.display().to_string());
+            spec.env.insert(FACADE_ENV.to_owned(), path.display().to_string());
         }
         Ok(spec)
     }
@@ -154,10 +153,7 @@ impl Client {
         let path = files.path().join("connection.json");
         std::fs::write(&path, serde_json::to_vec(&connection)?)?;
         let path = path.display().to_string();
-        let mut argv = spec
-            .argv
-            .iter()
-            .map(|a| a.replace("{connection_file}", &path));
+        let mut argv = spec.argv.iter().map(|a| a.replace("{connection_file}", &path));
         let program = argv.next().unwrap_or_default();
         let mut command = Command::new(&program);
         command
@@ -333,11 +329,7 @@ impl Client {
         )?;
         self.listen(&id, on, interrupted)?;
         let reply = self.reply_to(&id, START_WITHIN)?;
-        Ok(if reply["status"] == "ok" {
-            Ended::Well(reply)
-        } else {
-            Ended::Failed(reply)
-        })
+        Ok(if reply["status"] == "ok" { Ended::Well(reply) } else { Ended::Failed(reply) })
     }
 
     /// Passes on what is published until the request of that id is done with.

@@ -4,10 +4,10 @@
 use super::html::escape;
 
 const KEYWORDS: &[&str] = &[
-    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum",
-    "extern", "false", "fn", "for", "if", "impl", "in", "let", "loop", "match", "mod", "move",
-    "mut", "pub", "ref", "return", "self", "Self", "static", "struct", "super", "trait", "true",
-    "type", "unsafe", "use", "where", "while",
+    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern",
+    "false", "fn", "for", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub",
+    "ref", "return", "self", "Self", "static", "struct", "super", "trait", "true", "type",
+    "unsafe", "use", "where", "while",
 ];
 
 /// Highlights a piece of Rust.
@@ -51,9 +51,7 @@ fn token(text: &str, c: char, line_start: bool) -> (&'static str, usize) {
         }
     }
     if c.is_alphabetic() || c == '_' {
-        let end = text
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
         let word = &text[..end];
         let class = if KEYWORDS.contains(&word) {
             "k"
@@ -69,9 +67,8 @@ fn token(text: &str, c: char, line_start: bool) -> (&'static str, usize) {
         return (class, end);
     }
     if c.is_ascii_digit() {
-        let end = text
-            .find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.')
-            .unwrap_or(text.len());
+        let end =
+            text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').unwrap_or(text.len());
         // `0..n` is a range, not a number with two points.
         let end = text[..end].find("..").unwrap_or(end);
         return ("d", end.max(1));

@@ -36,9 +36,7 @@ pub fn page(notebook: &Notebook, title: &str) -> String {
 
 fn code_cell(out: &mut String, cell: &Value) {
     let source = joined(&cell["source"]);
-    let number = cell["execution_count"]
-        .as_u64()
-        .map_or_else(|| " ".to_owned(), |n| n.to_string());
+    let number = cell["execution_count"].as_u64().map_or_else(|| " ".to_owned(), |n| n.to_string());
     out.push_str("<section class=\"code\">");
     if !source.trim().is_empty() {
         let _ = write!(
@@ -91,17 +89,10 @@ fn data(out: &mut String, data: &Value) {
         .find_map(|mime| Some((mime, text(mime)?)))
     {
         let image: String = image.split_whitespace().collect();
-        let _ = write!(
-            out,
-            "<img alt=\"figure\" src=\"data:{mime};base64,{}\">",
-            escape(&image)
-        );
+        let _ = write!(out, "<img alt=\"figure\" src=\"data:{mime};base64,{}\">", escape(&image));
     } else if let Some(markdown) = text("text/markdown") {
-        let _ = write!(
-            out,
-            "<div class=\"md\">{}</div>",
-            markdown::render(&markdown, &Value::Null)
-        );
+        let _ =
+            write!(out, "<div class=\"md\">{}</div>", markdown::render(&markdown, &Value::Null));
     } else if !data["application/json"].is_null() {
         let pretty = serde_json::to_string_pretty(&data["application/json"]).unwrap_or_default();
         let _ = write!(out, "<pre class=\"txt\">{}</pre>", escape(&pretty));
@@ -175,12 +166,7 @@ fn ansi(text: &str) -> String {
         if classes.is_empty() {
             out.push_str(&escape(part));
         } else {
-            let _ = write!(
-                out,
-                "<span class=\"{}\">{}</span>",
-                classes.join(" "),
-                escape(part)
-            );
+            let _ = write!(out, "<span class=\"{}\">{}</span>", classes.join(" "), escape(part));
         }
     }
     out
@@ -192,10 +178,7 @@ mod tests {
 
     #[test]
     fn colours_become_classes_and_text_is_escaped() {
-        assert_eq!(
-            ansi("a\x1b[1;31m<b>\x1b[0mc"),
-            "a<span class=\"b c1\">&lt;b&gt;</span>c"
-        );
+        assert_eq!(ansi("a\x1b[1;31m<b>\x1b[0mc"), "a<span class=\"b c1\">&lt;b&gt;</span>c");
         assert_eq!(without_ansi("\x1b[1mx\x1b[0m\x1b[2Ky"), "xy");
     }
 

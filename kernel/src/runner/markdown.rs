@@ -7,14 +7,10 @@ use serde_json::Value;
 /// Renders one cell; `attachment:` pictures are put in place. Formulas stay as they are
 /// written: a page without scripts cannot set them.
 pub fn render(text: &str, attachments: &Value) -> String {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES;
+    let options =
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES;
     let events = Parser::new_ext(text, options).map(|event| match event {
-        Event::Start(Tag::Image {
-            link_type,
-            dest_url,
-            title,
-            id,
-        }) => Event::Start(Tag::Image {
+        Event::Start(Tag::Image { link_type, dest_url, title, id }) => Event::Start(Tag::Image {
             link_type,
             dest_url: attachment(&dest_url, attachments).unwrap_or(dest_url),
             title,
@@ -35,8 +31,6 @@ fn attachment(url: &str, attachments: &Value) -> Option<CowStr<'static>> {
     let name = url.strip_prefix("attachment:")?;
     let (mime, data) = attachments[name].as_object()?.iter().next()?;
     let data: String = data.as_str()?.split_whitespace().collect();
-    base64::engine::general_purpose::STANDARD
-        .decode(&data)
-        .ok()?;
+    base64::engine::general_purpose::STANDARD.decode(&data).ok()?;
     Some(format!("data:{mime};base64,{data}").into())
 }

@@ -73,11 +73,8 @@ pub fn run(options: &Options) -> Result<bool> {
     unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
 
     notebook.clear();
-    let folder = options
-        .notebook
-        .canonicalize()
-        .ok()
-        .and_then(|p| p.parent().map(Path::to_path_buf));
+    let folder =
+        options.notebook.canonicalize().ok().and_then(|p| p.parent().map(Path::to_path_buf));
     let outcome = execute_all(&mut notebook, &spec, folder.as_deref());
     let mut written = Ok(());
     if let Some(path) = &options.output {
@@ -146,7 +143,7 @@ fn execute_all(notebook: &mut Notebook, spec: &KernelSpec, folder: Option<&Path>
         match ended {
             Ok(Ended::Well(reply)) => {
                 notebook.finish(index, &reply);
-                screen.line(&format!("[{}/{total}] done in {seconds:.1} s", n + 1));
+                screen.line(&format!("[{}/{total}] done in {seconds:.2} s", n + 1));
             }
             Ok(Ended::Failed(reply)) => {
                 notebook.finish(index, &reply);

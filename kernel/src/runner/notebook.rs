@@ -43,10 +43,7 @@ impl Notebook {
             root["metadata"] = json!({});
         }
         root["nbformat_minor"] = json!(5.max(root["nbformat_minor"].as_u64().unwrap_or(0)));
-        let mut notebook = Notebook {
-            root,
-            clear_at_next: None,
-        };
+        let mut notebook = Notebook { root, clear_at_next: None };
         for cell in notebook.cells_mut() {
             if !cell.is_object() {
                 bail!("one of its cells is not an object");
@@ -257,11 +254,7 @@ impl Notebook {
 }
 
 fn or_empty(value: &Value) -> Value {
-    if value.is_object() {
-        value.clone()
-    } else {
-        json!({})
-    }
+    if value.is_object() { value.clone() } else { json!({}) }
 }
 
 /// A text that may be given as a list of lines.

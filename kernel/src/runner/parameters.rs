@@ -23,10 +23,7 @@ pub fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Result<()>
     for (name, value) in given {
         let Some(parameter) = known.iter().find(|p| &p.name == name) else {
             let names: Vec<&str> = known.iter().map(|p| p.name.as_str()).collect();
-            bail!(
-                "the notebook has no parameter `{name}`; it has: {}",
-                names.join(", ")
-            );
+            bail!("the notebook has no parameter `{name}`; it has: {}", names.join(", "));
         };
         let literal = literal(&parameter.kind, value).with_context(|| {
             format!("-p {name}={value}: the type of `{name}` is {}", parameter.kind)
@@ -55,11 +52,7 @@ fn parse(source: &str) -> Vec<Parameter> {
                 Some(rest) => rest.split_once('=')?.0.trim().to_owned(),
                 None => kind_of(rest.strip_prefix('=')?.trim()).to_owned(),
             };
-            Some(Parameter {
-                name: name.to_owned(),
-                kind,
-                mutable,
-            })
+            Some(Parameter { name: name.to_owned(), kind, mutable })
         })
         .collect()
 }
@@ -80,10 +73,7 @@ fn kind_of(value: &str) -> &'static str {
 
 fn literal(kind: &str, value: &str) -> Result<String> {
     let compact: String = kind.split_whitespace().collect();
-    if let Some(inner) = compact
-        .strip_prefix("Option<")
-        .and_then(|rest| rest.strip_suffix('>'))
-    {
+    if let Some(inner) = compact.strip_prefix("Option<").and_then(|rest| rest.strip_suffix('>')) {
         return Ok(if value.is_empty() || value.eq_ignore_ascii_case("none") {
             "None".to_owned()
         } else {
@@ -92,32 +82,23 @@ fn literal(kind: &str, value: &str) -> Result<String> {
     }
     macro_rules! integer {
         ($type:ty) => {
-            value
-                .trim()
-                .replace('_', "")
-                .parse::<$type>()
-                .map(|n| n.to_string())
-                .with_context(|| {
-                    format!("it must be a whole number from {} to {}", <$type>::MIN, <$type>::MAX)
-                })
+            value.trim().replace('_', "").parse::<$type>().map(|n| n.to_string()).with_context(
+                || format!("it must be a whole number from {} to {}", <$type>::MIN, <$type>::MAX),
+            )
         };
     }
     macro_rules! float {
         ($type:ident) => {
-            value
-                .trim()
-                .parse::<$type>()
-                .context("it must be a number")
-                .map(|n| {
-                    if n.is_nan() {
-                        concat!(stringify!($type), "::NAN").to_owned()
-                    } else if n.is_infinite() {
-                        let sign = if n < 0.0 { "NEG_" } else { "" };
-                        format!("{}::{sign}INFINITY", stringify!($type))
-                    } else {
-                        format!("{n:?}")
-                    }
-                })
+            value.trim().parse::<$type>().context("it must be a number").map(|n| {
+                if n.is_nan() {
+                    concat!(stringify!($type), "::NAN").to_owned()
+                } else if n.is_infinite() {
+                    let sign = if n < 0.0 { "NEG_" } else { "" };
+                    format!("{}::{sign}INFINITY", stringify!($type))
+                } else {
+                    format!("{n:?}")
+                }
+            })
         };
     }
     match compact.as_str() {
@@ -151,7 +132,8 @@ mod tests {
 
     #[test]
     fn parameters_are_found_with_their_types() {
-        let found = parse("// c\nlet data: &str = \"\";\nlet mut n: usize = 7;\nlet e = 200;\nf();");
+        let found =
+            parse("// c\nlet data: &str = \"\";\nlet mut n: usize = 7;\nlet e = 200;\nf();");
         let names: Vec<_> = found.iter().map(|p| (p.name.as_str(), p.kind.as_str())).collect();
         assert_eq!(names, [("data", "&str"), ("n", "usize"), ("e", "i32")]);
         assert!(found[1].mutable);

@@ -149,9 +149,7 @@ fn raw_string(chars: &[char], at: usize) -> Option<Option<usize>> {
 
 /// Positions in messages count code points; the engine counts bytes.
 pub fn byte_offset(code: &str, points: usize) -> usize {
-    code.char_indices()
-        .nth(points)
-        .map_or(code.len(), |(at, _)| at)
+    code.char_indices().nth(points).map_or(code.len(), |(at, _)| at)
 }
 
 fn point_offset(code: &str, byte: usize) -> usize {
@@ -195,7 +193,8 @@ pub fn completions(code: &str, cursor: usize, found: Option<Completions>) -> Val
 
 /// Whether a text fits a pattern with `*` and `?`.
 pub fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         if p < pattern.len() && pattern[p] == '*' {

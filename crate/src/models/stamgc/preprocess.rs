@@ -1,0 +1,120 @@
+//! From an [`AnnData`] to the arrays that the network is trained on.
+
+use super::params::{Smoothing, Spots, Stamgc};
+use crate::anndata::{AnnData, Frame, Matrix, Value};
+use crate::error::{Error, Result};
+use crate::pp;
+use ndarray::Array2;
+
+/// Expression of the genes that were kept.
+pub(super) struct Features {
+    /// Spots × genes; scaled to unit variance, at most 10.
+    pub values: Array2<f32>,
+    /// The genes' names.
+    pub genes: Vec<String>,
+}
+
+impl Stamgc {
+    /// Filters, selects, normalises and scales genes over all spots, on a copy of the counts.
+    pub(super) fn features(&self, adata: &AnnData) -> Result<Features> {
+        let (what, counts) = counts(adata)?;
+        check_counts(what, counts)?;
+        let obs = Frame::new(adata.obs.names().to_vec());
+        let var = Frame::new(adata.var.names().to_vec());
+        let mut a = AnnData::new(counts.clone(), obs, var)?;
+        pp::var_names_make_unique(&mut a);
+        pp::filter_genes(&mut a, pp::FilterGenes::default().min_cells(self.min_cells))?;
+        pp::filter_genes(&mut a, pp::FilterGenes::default().min_counts(self.min_counts as f64))?;
+        pp::drop_genes_by_prefix(&mut a, &["ERCC", "MT-"])?;
+        let n_top = self.network.genes.min(a.n_vars());
+        pp::highly_variable_genes(&mut a, pp::Hvg::seurat_v3(n_top))?;
+        pp::normalize_total(&mut a, 1e4)?;
+        pp::log1p(&mut a)?;
+        pp::scale(&mut a, pp::Scale::default().zero_center(false).max_value(10.0))?;
+        pp::keep_highly_variable(&mut a)?;
+        Ok(Features { values: a.x()?.to_array_f32(), genes: a.var.names().to_vec() })
+    }
+
+    /// The rows that are used, rising.
+    pub(super) fn used_spots(&self, adata: &AnnData) -> Result<Vec<usize>> {
+        let n = adata.n_obs();
+        let used: Vec<usize> = match &self.spots {
+            Spots::All => (0..n).collect(),
+            Spots::Labelled(name) => {
+                let column = adata.obs_column(name)?;
+                let used: Vec<usize> = (0..n).filter(|&i| column.text(i).is_some()).collect();
+                if used.is_empty() {
+                    let reason = "no spot has a label";
+                    return Err(Error::data(format!("obs[\"{name}\"]"), reason));
+                }
+                used
+            }
+            Spots::Mask(mask) if mask.len() != n => {
+                return Err(Error::shape("mask given to `only`", n, mask.len()));
+            }
+            Spots::Mask(mask) => (0..n).filter(|&i| mask[i]).collect(),
+        };
+        for (name, value) in [("n_domains", self.n_domains), ("n_neighbors", self.n_neighbors)] {
+            if value >= used.len() {
+                let reason = format!("must be below the number of spots used, {}", used.len());
+                return Err(Error::parameter(name, value, reason));
+            }
+        }
+        Ok(used)
+    }
+
+    /// σ of the smoothing in the unit of the coordinates.
+    pub(super) fn sigma_of(&self, adata: &AnnData) -> Result<f64> {
+        match self.smoothing {
+            Smoothing::Units(sigma) => Ok(sigma),
+            Smoothing::Fiducials(diameters) => {
+                let whole = fiducial_diameter(adata)?.floor();
+                if whole < 1.0 {
+                    let reason = format!("{whole} pixels is no diameter; give `.sigma(…)` instead");
+                    return Err(Error::data("fiducial_diameter_fullres", reason));
+                }
+                Ok(diameters * whole)
+            }
+        }
+    }
+}
+
+/// The raw counts: `layers["counts"]`, or X where there is no such layer.
+fn counts(adata: &AnnData) -> Result<(&'static str, &Matrix)> {
+    match adata.layers.get("counts") {
+        Some(layer) => Ok(("layers[\"counts\"]", layer)),
+        None => Ok(("X", adata.x()?)),
+    }
+}
+
+/// The genes are selected by a model of counts, and no error would tell that it was fed anything
+/// else.
+fn check_counts(what: &str, counts: &Matrix) -> Result<()> {
+    let values = counts.values();
+    let mut any = false;
+    for i in 0..values.len() {
+        let x = values.get_f64(i);
+        if !(x >= 0.0 && x.is_finite() && x.fract() == 0.0) {
+            let reason = format!(
+                "must hold raw counts, whole numbers of at least 0; it holds {x}. If the counts \
+                 are elsewhere, put them into layers[\"counts\"]"
+            );
+            return Err(Error::data(what, reason));
+        }
+        any |= x > 0.0;
+    }
+    if any { Ok(()) } else { Err(Error::data(what, "holds no counts: every element is 0")) }
+}
+
+fn fiducial_diameter(adata: &AnnData) -> Result<f64> {
+    let libraries = adata.uns.get("spatial").and_then(Value::as_map);
+    let found = libraries.into_iter().flatten().find_map(|(_, library)| {
+        library.at(&["scalefactors", "fiducial_diameter_fullres"])?.as_f64()
+    });
+    found.filter(|d| d.is_finite()).ok_or_else(|| {
+        let reason = "has no library with scalefactors/fiducial_diameter_fullres, which sets the \
+                      width of the smoothing; give it with `.sigma(…)`, in the unit of the \
+                      coordinates";
+        Error::data("uns[\"spatial\"]", reason)
+    })
+}

@@ -1,0 +1,159 @@
+//! Training STAMGC's network on plain arrays, whatever they were made from.
+
+use super::losses::{EpochLoss, LossWeights, loss_terms};
+use super::network::{Embeddings, Mode, Network, NetworkConfig};
+use crate::error::{Error, Result};
+use crate::nn::{Adam, AdamConfig, Adjacency, Propagation, Store};
+use candle_core::{DType, Device, Tensor};
+use ndarray::Array2;
+use std::sync::Arc;
+
+/// What the network is trained on.
+#[derive(Debug, Clone)]
+pub struct TrainingData {
+    /// Expression, `[n, genes]`.
+    pub features: Tensor,
+    /// P · expression, `[n, genes]`.
+    pub spread: Tensor,
+    /// The pruned graph.
+    pub graph: Arc<Adjacency>,
+    /// Its propagation matrix P.
+    pub propagation: Arc<Propagation>,
+    /// A pseudo label for each spot.
+    pub labels: Arc<Vec<u32>>,
+}
+
+impl TrainingData {
+    /// From expression (spots × genes), the pruned graph and pseudo labels.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the numbers of spots differ; those of the device.
+    pub fn new(
+        features: Array2<f32>,
+        graph: Adjacency,
+        labels: Vec<u32>,
+        device: &Device,
+    ) -> Result<Self> {
+        let (n, genes) = features.dim();
+        for (what, found) in [("nodes of the graph", graph.len()), ("labels", labels.len())] {
+            if found != n {
+                return Err(Error::shape(what, n, found));
+            }
+        }
+        let features = features.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
+        let features = Tensor::from_vec(features, (n, genes), &Device::Cpu)?;
+        let propagation = Arc::new(graph.propagation());
+        // On the CPU in any case: done once, sparsely.
+        let spread = propagation.apply(&features)?.to_device(device)?;
+        Ok(TrainingData {
+            features: features.to_device(device)?,
+            spread,
+            graph: Arc::new(graph),
+            propagation,
+            labels: Arc::new(labels),
+        })
+    }
+}
+
+/// How the network is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainConfig {
+    /// Weights of the loss.
+    pub weights: LossWeights,
+    /// Adam's step size; 1e-3 by default.
+    pub learning_rate: f64,
+    /// L2 that is added to the gradient of every parameter; 5e-4 by default.
+    pub weight_decay: f64,
+    /// Seed of initialisation and dropout.
+    pub seed: u64,
+}
+
+/// A network in training: full batch, one Adam step an epoch.
+#[derive(Debug)]
+pub struct Trainer {
+    network: Network,
+    store: Store,
+    adam: Adam,
+    data: TrainingData,
+    config: TrainConfig,
+}
+
+impl Trainer {
+    /// A freshly initialised network.
+    ///
+    /// # Errors
+    /// Those of [`Network::new`].
+    pub fn new(network: NetworkConfig, data: TrainingData, config: TrainConfig) -> Result<Self> {
+        let mut store = Store::new(config.seed, data.features.device());
+        let network = Network::new(&mut store, network)?;
+        let adam = Adam::new(
+            &store,
+            AdamConfig {
+                learning_rate: config.learning_rate,
+                weight_decay: config.weight_decay,
+                ..AdamConfig::default()
+            },
+        )?;
+        Ok(Trainer { network, store, adam, data, config })
+    }
+
+    /// The parameters, to save or to replace.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The data.
+    pub fn data(&self) -> &TrainingData {
+        &self.data
+    }
+
+    /// One epoch; returns the loss before the step.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the loss is not a number; those of the device.
+    pub fn step(&mut self) -> Result<EpochLoss> {
+        let mode = Mode::Train { seed: self.config.seed, step: self.adam.steps() as u64 };
+        let embeddings = self.network.forward(&self.data.propagation, &self.data.spread, mode)?;
+        let terms = loss_terms(&self.network, &embeddings, &self.data, &self.config.weights)?;
+        let loss = terms.values()?;
+        if !loss.total.is_finite() {
+            let reason = format!(
+                "is not a number in epoch {}; are the expression values finite and the learning \
+                 rate ({}) not too large?",
+                self.adam.steps() + 1,
+                self.config.learning_rate
+            );
+            return Err(Error::data("the loss", reason));
+        }
+        self.adam.step(&terms.total.backward()?)?;
+        Ok(loss)
+    }
+
+    /// The embeddings without dropout.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn embed(&self) -> Result<Embeddings> {
+        self.network.forward(&self.data.propagation, &self.data.spread, Mode::Eval)
+    }
+
+    /// The embedding z without dropout, spots × out.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn z(&self) -> Result<Array2<f32>> {
+        to_array(&self.embed()?.z)
+    }
+}
+
+/// A matrix brought back from its device.
+pub(crate) fn to_array(t: &Tensor) -> Result<Array2<f32>> {
+    let (n, d) = t.dims2()?;
+    let values = t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    Array2::from_shape_vec((n, d), values).map_err(|e| Error::data("tensor", e.to_string()))
+}

@@ -1,0 +1,203 @@
+//! [`Adam`] with L2, as torch's.
+
+use super::fused;
+use super::store::Store;
+use crate::error::{Error, Result};
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+
+/// Settings of [`Adam`]; the defaults are torch's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamConfig {
+    /// Step size; 1e-3 by default.
+    pub learning_rate: f64,
+    /// Decay of the first moment; 0.9 by default.
+    pub beta1: f64,
+    /// Decay of the second moment; 0.999 by default.
+    pub beta2: f64,
+    /// Added to the root of the bias-corrected second moment; 1e-8 by default.
+    pub epsilon: f64,
+    /// Multiple of the parameter that is added to its gradient (L2, not AdamW's decoupled decay);
+    /// 0 by default.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        AdamConfig {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+/// Adam (Kingma and Ba, 2015) with weight decay added to the gradient, as `torch.optim.Adam`:
+///
+/// g ← g + λp; m ← β₁m + (1-β₁)g; v ← β₂v + (1-β₂)g²;
+/// p ← p - η/(1-β₁ᵗ) · m / (√v/√(1-β₂ᵗ) + ε)
+#[derive(Debug)]
+pub struct Adam {
+    /// The settings; a schedule may change them between steps.
+    pub config: AdamConfig,
+    slots: Vec<Slot>,
+    step: i32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    var: Var,
+    moments: Moments,
+}
+
+/// The running means of the gradient and of its square.
+#[derive(Debug)]
+enum Moments {
+    Slices(Vec<f32>, Vec<f32>),
+    Tensors(Tensor, Tensor),
+}
+
+/// The numbers of one step that are the same for all parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamStep {
+    pub beta2: f32,
+    /// 1 - β₁ and 1 - β₂, taken before they are rounded.
+    pub rest1: f32,
+    pub rest2: f32,
+    pub step_size: f32,
+    pub root_correction: f32,
+    pub epsilon: f32,
+    pub weight_decay: f32,
+}
+
+impl Adam {
+    /// An optimizer of every parameter of `store`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn new(store: &Store, config: AdamConfig) -> Result<Self> {
+        let slot = |(name, var): (&str, &Var)| -> Result<Slot> {
+            let moments = if fused::usable(var) {
+                let zeros = vec![0f32; var.elem_count()];
+                Moments::Slices(zeros.clone(), zeros)
+            } else {
+                Moments::Tensors(var.zeros_like()?, var.zeros_like()?)
+            };
+            Ok(Slot { name: name.to_string(), var: var.clone(), moments })
+        };
+        Ok(Adam { config, slots: store.iter().map(slot).collect::<Result<_>>()?, step: 0 })
+    }
+
+    /// Number of steps made.
+    pub fn steps(&self) -> usize {
+        self.step as usize
+    }
+
+    /// Moves every parameter against its gradient.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming a parameter that has no gradient: in a model that is trained whole,
+    /// that is a mistake and must not pass silently.
+    pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
+        self.step += 1;
+        let c = &self.config;
+        let correct = |beta: f64| 1.0 - beta.powi(self.step);
+        let step = AdamStep {
+            beta2: c.beta2 as f32,
+            rest1: (1.0 - c.beta1) as f32,
+            rest2: (1.0 - c.beta2) as f32,
+            step_size: (c.learning_rate / correct(c.beta1)) as f32,
+            root_correction: correct(c.beta2).sqrt() as f32,
+            epsilon: c.epsilon as f32,
+            weight_decay: c.weight_decay as f32,
+        };
+        for slot in &mut self.slots {
+            let gradient = gradients.get(slot.var.as_tensor()).ok_or_else(|| {
+                let reason = "no gradient reaches it; is it part of the loss?";
+                Error::data(format!("parameter `{}`", slot.name), reason)
+            })?;
+            match &mut slot.moments {
+                Moments::Slices(first, second) => {
+                    fused::adam(step, &slot.var, gradient, first, second)?;
+                }
+                Moments::Tensors(first, second) => {
+                    plain(&self.config, self.step, &slot.var, gradient, first, second)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One step of one parameter in candle's own operations.
+fn plain(
+    c: &AdamConfig,
+    step: i32,
+    var: &Var,
+    gradient: &Tensor,
+    first: &mut Tensor,
+    second: &mut Tensor,
+) -> Result<()> {
+    let p = var.as_detached_tensor();
+    let g = (gradient + (&p * c.weight_decay)?)?;
+    *first = ((&*first * c.beta1)? + (&g * (1.0 - c.beta1))?)?.detach();
+    *second = ((&*second * c.beta2)? + (g.sqr()? * (1.0 - c.beta2))?)?.detach();
+    let root = (second.sqrt()? / (1.0 - c.beta2.powi(step)).sqrt())?;
+    let change = (&*first / (root + c.epsilon)?)?;
+    let size = c.learning_rate / (1.0 - c.beta1.powi(step));
+    var.set(&(p - (change * size)?)?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    fn run(dtype: DType) -> Vec<f64> {
+        let mut store = Store::with_dtype(1, dtype, &Device::Cpu);
+        let p = store.insert("p", &Tensor::new(&[1f64, -2., 0.5], &Device::Cpu).unwrap()).unwrap();
+        let config = AdamConfig { learning_rate: 0.1, weight_decay: 0.01, ..Default::default() };
+        let mut adam = Adam::new(&store, config).unwrap();
+        for _ in 0..3 {
+            let loss = p.sqr().unwrap().sqr().unwrap().sum_all().unwrap();
+            adam.step(&loss.backward().unwrap()).unwrap();
+        }
+        p.to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn equals_torch() {
+        // p = tensor([1., -2., .5], dtype=float64, requires_grad=True)
+        // o = torch.optim.Adam([p], lr=.1, weight_decay=.01)
+        // for _ in range(3): o.zero_grad(); (p**4).sum().backward(); o.step()
+        let mut p = [1f64, -2., 0.5];
+        let (mut m, mut v) = ([0f64; 3], [0f64; 3]);
+        for t in 1..=3 {
+            for i in 0..3 {
+                let g = 4.0 * p[i].powi(3) + 0.01 * p[i];
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.999 * v[i] + 0.001 * g * g;
+                let root = v[i].sqrt() / (1.0 - 0.999f64.powi(t)).sqrt() + 1e-8;
+                p[i] -= 0.1 / (1.0 - 0.9f64.powi(t)) * m[i] / root;
+            }
+        }
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
+            let got = run(dtype);
+            assert!(got.iter().zip(p).all(|(a, b)| (a - b).abs() < tolerance), "{got:?} {p:?}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_without_gradient_is_an_error() {
+        let mut store = Store::new(1, &Device::Cpu);
+        let p = store.zeros("used", &[1]).unwrap();
+        store.zeros("forgotten", &[1]).unwrap();
+        let mut adam = Adam::new(&store, AdamConfig::default()).unwrap();
+        let e = adam.step(&p.sum_all().unwrap().backward().unwrap()).unwrap_err().to_string();
+        assert!(e.contains("`forgotten`"), "{e}");
+    }
+}

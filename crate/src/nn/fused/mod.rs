@@ -1,0 +1,164 @@
+//! Kernels for `f32` tensors on the CPU that candle's operations would do serially, with copies,
+//! or with an n × n matrix.
+//!
+//! Each computes the same numbers for any number of threads: the work is cut into tiles whose
+//! size depends on the data alone, and what several tiles add to is added in a fixed order (see
+//! [`schedule`]). Vector code is chosen at run time (AVX-512, AVX2, plain), so two machines may
+//! differ in the last bit; two runs on one machine do not.
+
+mod adam;
+mod linear;
+mod propagate;
+mod reconstruction;
+pub mod schedule;
+mod simd;
+mod similarity;
+mod units;
+
+pub(crate) use adam::adam;
+pub(crate) use linear::LinearOp;
+pub(crate) use propagate::{PropagateOp, PropagateReluOp};
+pub(crate) use reconstruction::ReconstructionOp;
+pub(crate) use similarity::{ContrastOp, NeighbourOp};
+
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Whether the kernels here can work on `x`.
+pub fn usable(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// The elements of a contiguous `f32` storage.
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let all: &[f32] = storage.as_slice()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&all[start..end]),
+        None => candle_core::bail!("a fused kernel was given a tensor that is not contiguous"),
+    }
+}
+
+/// As [`slice`], for a tensor's storage.
+fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    match storage {
+        Storage::Cpu(cpu) => slice(cpu, layout),
+        _ => candle_core::bail!("a fused kernel was given a tensor that is not on the CPU"),
+    }
+}
+
+/// Binds the elements of a CPU tensor to a name for the rest of the scope.
+macro_rules! elements {
+    ($name:ident, $tensor:expr) => {
+        let contiguous = $tensor.contiguous()?;
+        let (storage, layout) = contiguous.storage_and_layout();
+        let $name = crate::nn::fused::view(&storage, layout)?;
+    };
+}
+use elements;
+
+/// A storage and the shape of what it holds, as custom operations return them.
+fn output(values: Vec<f32>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {
+    (CpuStorage::F32(values), shape.into())
+}
+
+/// Locks a block that no other task of the same round touches; a panic elsewhere does not matter.
+fn lock<T>(block: &Mutex<T>) -> MutexGuard<'_, T> {
+    block.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A matrix in a slice: its elements and the distance between rows and between columns.
+#[derive(Clone, Copy)]
+struct Mat<'a> {
+    values: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+/// A matrix whose element (i, j) is `values[i * row + j * column]`.
+fn mat(values: &[f32], row: usize, column: usize) -> Mat<'_> {
+    Mat { values, row, column }
+}
+
+/// Whether a product may use the thread pool.
+#[derive(Clone, Copy, PartialEq)]
+enum Threads {
+    /// No: the caller is one of many tasks.
+    One,
+    /// Yes. The bits are the same: every element of the product is summed by one thread, in an
+    /// order that depends on the sizes alone.
+    Pool,
+}
+
+/// destination = (`add` ? destination : 0) + a · b, of sizes m × k and k × n; `destination` has
+/// the strides (row, column).
+fn matmul(
+    (m, k, n): (usize, usize, usize),
+    destination: &mut [f32],
+    (row, column): (usize, usize),
+    add: bool,
+    a: Mat,
+    b: Mat,
+    threads: Threads,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let last = |rows: usize, columns: usize, row: usize, column: usize| {
+        if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row + (columns - 1) * column + 1 }
+    };
+    assert!(destination.len() >= last(m, n, row, column));
+    assert!(a.values.len() >= last(m, k, a.row, a.column));
+    assert!(b.values.len() >= last(k, n, b.row, b.column));
+    let parallelism = match threads {
+        Threads::One => gemm::Parallelism::None,
+        Threads::Pool => gemm::Parallelism::Rayon(0),
+    };
+    // SAFETY: the assertions above hold every address that the strides reach within its slice,
+    // and `destination` is borrowed mutably, so it overlaps neither operand.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            destination.as_mut_ptr(),
+            column as isize,
+            row as isize,
+            add,
+            a.values.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.values.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// `source`, `rows × columns` in row-major order, transposed into `target`.
+fn transpose(source: &[f32], rows: usize, columns: usize, target: &mut [f32], stride: usize) {
+    for r in 0..rows {
+        for c in 0..columns {
+            target[c * stride + r] = source[r * columns + c];
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with `n` numbers of memory that the thread keeps; their values are arbitrary.
+fn with_scratch<R>(n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|memory| {
+        if memory.len() < n {
+            memory.resize(n, 0.0);
+        }
+        f(&mut memory[..n])
+    })
+}
