@@ -87,8 +87,9 @@ fn seurat_v3(counts: &Matrix, span: f64) -> Result<Dispersion> {
 /// Finds the genes that vary more between cells than their mean lets expect.
 ///
 /// Matches `scanpy.pp.highly_variable_genes(flavor="seurat_v3")` 1.11.5: means and variances within
-/// 1e-10 relative, normalised variances within 1e-9, the same ranks; genes of equal normalised
-/// variance are ranked in their order.
+/// 1e-10 relative, normalised variances within 1e-9, the same ranks. Genes of exactly equal
+/// normalised variance (a quarter of a real slide's, as few cells give few distinct counts) are
+/// ranked in their order; scanpy leaves their order to an unstable sort.
 ///
 /// Writes `var`: `highly_variable`, `highly_variable_rank` (0 is the most variable; NaN for genes
 /// that are not among the top), `means`, `variances`, `variances_norm`; and
