@@ -5,6 +5,7 @@ use super::store::Store;
 use crate::error::{Error, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
+use indexmap::IndexMap;
 
 /// Settings of [`Adam`]; the defaults are torch's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,25 +103,12 @@ impl Adam {
     /// [`Error::Data`] naming a parameter that has no gradient: in a model that is trained whole,
     /// that is a mistake and must not pass silently.
     pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
-        self.step += 1;
-        let c = &self.config;
-        let correct = |beta: f64| 1.0 - beta.powi(self.step);
-        let step = AdamStep {
-            beta2: c.beta2 as f32,
-            rest1: (1.0 - c.beta1) as f32,
-            rest2: (1.0 - c.beta2) as f32,
-            step_size: (c.learning_rate / correct(c.beta1)) as f32,
-            root_correction: correct(c.beta2).sqrt() as f32,
-            epsilon: c.epsilon as f32,
-            weight_decay: c.weight_decay as f32,
-        };
+        let step = self.next();
         for slot in &mut self.slots {
-            let gradient = gradients.get(slot.var.as_tensor()).ok_or_else(|| {
-                let reason = "no gradient reaches it; is it part of the loss?";
-                Error::data(format!("parameter `{}`", slot.name), reason)
-            })?;
+            let gradient = gradients.get(slot.var.as_tensor()).ok_or_else(|| slot.missing())?;
             match &mut slot.moments {
                 Moments::Slices(first, second) => {
+                    fused::elements!(gradient, gradient);
                     fused::adam(step, &slot.var, gradient, first, second)?;
                 }
                 Moments::Tensors(first, second) => {
@@ -129,6 +117,46 @@ impl Adam {
             }
         }
         Ok(())
+    }
+
+    /// As [`step`](Adam::step) for gradients found without candle's graph, by the names of the
+    /// parameters; for `f32` on the CPU.
+    ///
+    /// # Errors
+    /// As [`step`](Adam::step), and when a parameter lives elsewhere.
+    pub fn step_slices(&mut self, gradients: &IndexMap<String, Vec<f32>>) -> Result<()> {
+        let step = self.next();
+        for slot in &mut self.slots {
+            let gradient = gradients.get(&slot.name).ok_or_else(|| slot.missing())?;
+            let Moments::Slices(first, second) = &mut slot.moments else {
+                let reason = "is not f32 on the CPU";
+                return Err(Error::data(format!("parameter `{}`", slot.name), reason));
+            };
+            fused::adam(step, &slot.var, gradient, first, second)?;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> AdamStep {
+        self.step += 1;
+        let c = &self.config;
+        let correct = |beta: f64| 1.0 - beta.powi(self.step);
+        AdamStep {
+            beta2: c.beta2 as f32,
+            rest1: (1.0 - c.beta1) as f32,
+            rest2: (1.0 - c.beta2) as f32,
+            step_size: (c.learning_rate / correct(c.beta1)) as f32,
+            root_correction: correct(c.beta2).sqrt() as f32,
+            epsilon: c.epsilon as f32,
+            weight_decay: c.weight_decay as f32,
+        }
+    }
+}
+
+impl Slot {
+    fn missing(&self) -> Error {
+        let reason = "no gradient reaches it; is it part of the loss?";
+        Error::data(format!("parameter `{}`", self.name), reason)
     }
 }
 

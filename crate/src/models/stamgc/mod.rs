@@ -20,6 +20,7 @@
 //! agree as two seeds of the published code do.
 
 mod fit;
+mod fused_step;
 mod graph;
 mod losses;
 mod network;

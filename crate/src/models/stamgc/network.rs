@@ -55,6 +55,17 @@ pub enum Mode {
     },
 }
 
+impl Mode {
+    fn dropout(self, probability: f64, layer: &str) -> Option<Dropout> {
+        match self {
+            Mode::Train { seed, step } if probability > 0.0 => {
+                Some(Dropout::new(probability, seed, step, layer))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What the network makes of the spots.
 #[derive(Debug, Clone)]
 pub struct Embeddings {
@@ -69,12 +80,12 @@ pub struct Embeddings {
 #[derive(Debug, Clone)]
 pub struct Network {
     config: NetworkConfig,
-    conv1: Gcn,
-    conv2: Gcn,
-    decoder: Gcn,
-    heads: Vec<[Linear; 2]>,
+    pub(super) conv1: Gcn,
+    pub(super) conv2: Gcn,
+    pub(super) decoder: Gcn,
+    pub(super) heads: Vec<[Linear; 2]>,
     /// Absent where the heads side by side have the right width already.
-    merge: Option<Linear>,
+    pub(super) merge: Option<Linear>,
 }
 
 impl Network {
@@ -117,19 +128,13 @@ impl Network {
     /// # Errors
     /// Those of the device; shapes that do not fit.
     pub fn forward(&self, p: &Arc<Propagation>, spread: &Tensor, mode: Mode) -> Result<Embeddings> {
-        let dropout = |probability: f64, layer: &str| match mode {
-            Mode::Train { seed, step } if probability > 0.0 => {
-                Some(Dropout::new(probability, seed, step, layer))
-            }
-            _ => None,
-        };
-        let first = dropout(self.config.hidden_dropout, "conv1");
+        let first = self.hidden_dropout(mode);
         let hidden = self.conv1.dense().forward_constant(spread, first)?;
         let z = self.conv2.forward(p, &hidden)?;
         let mut parts = Vec::with_capacity(self.heads.len());
         for (h, [first, second]) in self.heads.iter().enumerate() {
-            let drop = dropout(self.config.dropout, &format!("mhp.heads.{h}"));
-            parts.push(second.forward(&first.forward(&z, drop)?, None)?);
+            let hidden = first.forward(&z, self.head_dropout(h, mode))?;
+            parts.push(second.forward(&hidden, None)?);
         }
         let side_by_side = Tensor::cat(&parts, 1)?;
         let fused = match &self.merge {
@@ -137,6 +142,16 @@ impl Network {
             None => side_by_side,
         };
         Ok(Embeddings { z, fused })
+    }
+
+    /// Dropout after the first convolution.
+    pub(super) fn hidden_dropout(&self, mode: Mode) -> Option<Dropout> {
+        mode.dropout(self.config.hidden_dropout, "conv1")
+    }
+
+    /// Dropout between the layers of head `h`.
+    pub(super) fn head_dropout(&self, h: usize, mode: Mode) -> Option<Dropout> {
+        mode.dropout(self.config.dropout, &format!("mhp.heads.{h}"))
     }
 
     /// The last layer after propagation, as the reconstruction loss takes it.

@@ -51,7 +51,8 @@ fn model() -> Stamgc {
 fn stripes_are_found_and_written() {
     let mut a = slide();
     let counts = a.x.clone();
-    let fit = model().labelled_by("stripe").fit(&mut a).unwrap();
+    let model = model().epochs(100).learning_rate(0.01).labelled_by("stripe");
+    let fit = model.fit(&mut a).unwrap();
     a.check().unwrap();
     assert_eq!(a.x, counts);
     assert_eq!(fit.spots().len(), SIDE * SIDE - 4);
@@ -59,9 +60,7 @@ fn stripes_are_found_and_written() {
 
     let (known, found) = (a.obs_column("stripe").unwrap(), a.obs_column("domain").unwrap());
     let ari = tl::ari(known, found).unwrap();
-    let pseudo: Vec<_> = fit.spots().iter().map(|i| (i % SIDE) * 3 / SIDE).collect();
-    println!("ari {ari} pseudo {}", tl::ari(&pseudo, fit.pseudo_labels()).unwrap());
-    assert!(ari > 0.6, "ARI {ari}");
+    assert!(ari > 0.8, "ARI {ari}");
     let domains = found.to_categorical();
     assert_eq!(domains.categories, ["1", "2", "3"]);
     assert_eq!(domains.codes[..4], [-1; 4]);
@@ -74,7 +73,7 @@ fn stripes_are_found_and_written() {
     assert_eq!(run.at(&["params", "sigma"]).unwrap().as_f64(), Some(140.0));
     assert_eq!(run.at(&["params", "n_domains"]).unwrap().as_f64(), Some(3.0));
     assert!(
-        matches!(run.at(&["losses", "total"]), Some(Value::Array { shape, .. }) if shape == &[40])
+        matches!(run.at(&["losses", "total"]), Some(Value::Array { shape, .. }) if shape == &[100])
     );
     let losses = fit.losses();
     assert!(losses[0].1.last() < losses[0].1.first());

@@ -1,9 +1,10 @@
 //! Training STAMGC's network on plain arrays, whatever they were made from.
 
+use super::fused_step::fused_step;
 use super::losses::{EpochLoss, LossWeights, loss_terms};
 use super::network::{Embeddings, Mode, Network, NetworkConfig};
 use crate::error::{Error, Result};
-use crate::nn::{Adam, AdamConfig, Adjacency, Propagation, Store};
+use crate::nn::{Adam, AdamConfig, Adjacency, Propagation, Store, fused};
 use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
 use std::sync::Arc;
@@ -118,20 +119,32 @@ impl Trainer {
     /// [`Error::Data`] when the loss is not a number; those of the device.
     pub fn step(&mut self) -> Result<EpochLoss> {
         let mode = Mode::Train { seed: self.config.seed, step: self.adam.steps() as u64 };
+        if fused::usable(&self.data.features) {
+            let (loss, gradients) =
+                fused_step(&self.network, &self.data, &self.config.weights, mode)?;
+            self.check(&loss)?;
+            self.adam.step_slices(&gradients)?;
+            return Ok(loss);
+        }
         let embeddings = self.network.forward(&self.data.propagation, &self.data.spread, mode)?;
         let terms = loss_terms(&self.network, &embeddings, &self.data, &self.config.weights)?;
         let loss = terms.values()?;
-        if !loss.total.is_finite() {
-            let reason = format!(
-                "is not a number in epoch {}; are the expression values finite and the learning \
-                 rate ({}) not too large?",
-                self.adam.steps() + 1,
-                self.config.learning_rate
-            );
-            return Err(Error::data("the loss", reason));
-        }
+        self.check(&loss)?;
         self.adam.step(&terms.total.backward()?)?;
         Ok(loss)
+    }
+
+    fn check(&self, loss: &EpochLoss) -> Result<()> {
+        if loss.total.is_finite() {
+            return Ok(());
+        }
+        let reason = format!(
+            "is not a number in epoch {}; are the expression values finite and the learning rate \
+             ({}) not too large?",
+            self.adam.steps() + 1,
+            self.config.learning_rate
+        );
+        Err(Error::data("the loss", reason))
     }
 
     /// The embeddings without dropout.

@@ -2,8 +2,8 @@
 
 use super::super::adam::AdamStep;
 use super::simd::{fma, vectorised};
-use super::{elements, slice};
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, Var};
+use super::slice;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
@@ -14,11 +14,10 @@ const CHUNK: usize = 16 * 1024;
 pub(crate) fn adam(
     step: AdamStep,
     var: &Var,
-    gradient: &Tensor,
+    gradient: &[f32],
     first: &mut [f32],
     second: &mut [f32],
 ) -> Result<()> {
-    elements!(gradient, gradient);
     if gradient.len() != first.len() {
         candle_core::bail!("Adam: {} gradients for {} numbers", gradient.len(), first.len());
     }

@@ -26,31 +26,28 @@ impl LinearOp {
     }
 }
 
-impl CustomOp3 for LinearOp {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
+/// What a layer passes back.
+pub(crate) struct LinearGradients {
+    /// Of x, where it was wanted.
+    pub input: Option<Vec<f32>>,
+    /// Of W.
+    pub weight: Vec<f32>,
+    /// Of b.
+    pub bias: Vec<f32>,
+}
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, inner) = x_layout.shape().dims2()?;
-        let (out, w_inner) = w_layout.shape().dims2()?;
-        if inner != w_inner || b_layout.dims() != [out] {
-            candle_core::bail!("linear: {n} × {inner} rows do not fit a {out} × {w_inner} weight");
-        }
-        let (x, w, b) = (slice(x, x_layout)?, slice(w, w_layout)?, slice(b, b_layout)?);
+/// (rows, width of x, width of y).
+pub(crate) type Sizes = (usize, usize, usize);
+
+impl LinearOp {
+    /// The output for slices.
+    pub fn forward(&self, (n, inner, out): Sizes, x: &[f32], w: &[f32], b: &[f32]) -> Vec<f32> {
         let mut y = vec![0f32; n * out];
         let (a, b_t) = (mat(x, inner, 1), mat(w, 1, inner));
         matmul((n, inner, out), &mut y, (out, 1), false, a, b_t, Threads::Pool);
-        y.par_chunks_mut(ROWS * out.max(1)).enumerate().for_each(|(block, rows)| {
-            let mut index = (block * ROWS * out) as u64;
+        let size = ROWS * out.max(1);
+        y.par_chunks_mut(size).enumerate().for_each(|(block, rows)| {
+            let mut index = (block * size) as u64;
             for row in rows.chunks_exact_mut(out) {
                 for (y, &b) in row.iter_mut().zip(b) {
                     *y += b;
@@ -66,22 +63,18 @@ impl CustomOp3 for LinearOp {
                 index += out as u64;
             }
         });
-        Ok(output(y, (n, out)))
+        y
     }
 
-    fn bwd(
+    /// The gradients for slices, from x, W, the output and the output's gradient.
+    pub fn backward(
         &self,
-        x: &Tensor,
-        w: &Tensor,
-        _b: &Tensor,
-        y: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let ((n, inner), out) = (x.dims2()?, w.dim(0)?);
-        elements!(x, x);
-        elements!(w, w);
-        elements!(y, y);
-        elements!(gradient, gradient);
+        (n, inner, out): Sizes,
+        x: &[f32],
+        w: &[f32],
+        y: &[f32],
+        gradient: &[f32],
+    ) -> LinearGradients {
         let scale = self.dropout.map_or(1.0, |d| d.scale());
         let mut g = vec![0f32; n * out];
         let size = ROWS * out.max(1);
@@ -111,16 +104,56 @@ impl CustomOp3 for LinearOp {
         let mut weight = vec![0f32; out * inner];
         let (a, b) = (mat(&g, 1, out), mat(x, inner, 1));
         matmul((out, n, inner), &mut weight, (inner, 1), false, a, b, Threads::Pool);
-        let input = if self.input_gradient {
+        let input = self.input_gradient.then(|| {
             let mut input = vec![0f32; n * inner];
             let (a, b) = (mat(&g, out, 1), mat(w, inner, 1));
             matmul((n, out, inner), &mut input, (inner, 1), false, a, b, Threads::Pool);
-            Some(Tensor::from_vec(input, (n, inner), &Device::Cpu)?)
-        } else {
-            None
-        };
-        let weight = Tensor::from_vec(weight, (out, inner), &Device::Cpu)?;
-        Ok((input, Some(weight), Some(Tensor::from_vec(bias, out, &Device::Cpu)?)))
+            input
+        });
+        LinearGradients { input, weight, bias }
+    }
+}
+
+impl CustomOp3 for LinearOp {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (n, inner) = x_layout.shape().dims2()?;
+        let (out, w_inner) = w_layout.shape().dims2()?;
+        if inner != w_inner || b_layout.dims() != [out] {
+            candle_core::bail!("linear: {n} × {inner} rows do not fit a {out} × {w_inner} weight");
+        }
+        let (x, w, b) = (slice(x, x_layout)?, slice(w, w_layout)?, slice(b, b_layout)?);
+        Ok(output(self.forward((n, inner, out), x, w, b), (n, out)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _b: &Tensor,
+        y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let ((n, inner), out) = (x.dims2()?, w.dim(0)?);
+        elements!(x, x);
+        elements!(w, w);
+        elements!(y, y);
+        elements!(gradient, gradient);
+        let g = self.backward((n, inner, out), x, w, y, gradient);
+        let input = g.input.map(|g| Tensor::from_vec(g, (n, inner), &Device::Cpu)).transpose()?;
+        let weight = Tensor::from_vec(g.weight, (out, inner), &Device::Cpu)?;
+        Ok((input, Some(weight), Some(Tensor::from_vec(g.bias, out, &Device::Cpu)?)))
     }
 }
 

@@ -16,10 +16,12 @@ mod similarity;
 mod units;
 
 pub(crate) use adam::adam;
-pub(crate) use linear::LinearOp;
-pub(crate) use propagate::{PropagateOp, PropagateReluOp};
-pub(crate) use reconstruction::ReconstructionOp;
-pub(crate) use similarity::{ContrastOp, NeighbourOp};
+pub(crate) use linear::{LinearGradients, LinearOp};
+pub(crate) use propagate::{
+    PropagateOp, PropagateReluOp, propagate_relu, propagate_relu_back, propagate_rows,
+};
+pub(crate) use reconstruction::{ReconstructionOp, reconstruct};
+pub(crate) use similarity::{ContrastOp, NeighbourOp, contrast, neighbour};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,7 +41,7 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// As [`slice`], for a tensor's storage.
-fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
     match storage {
         Storage::Cpu(cpu) => slice(cpu, layout),
         _ => candle_core::bail!("a fused kernel was given a tensor that is not on the CPU"),
@@ -54,7 +56,7 @@ macro_rules! elements {
         let $name = crate::nn::fused::view(&storage, layout)?;
     };
 }
-use elements;
+pub(crate) use elements;
 
 /// A storage and the shape of what it holds, as custom operations return them.
 fn output(values: Vec<f32>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {

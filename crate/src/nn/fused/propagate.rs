@@ -39,6 +39,44 @@ impl PropagateReluOp {
     }
 }
 
+/// P x for a slice of rows of length `d`; also what P passes back, as it is symmetric.
+pub(crate) fn propagate_rows(p: &Propagation, x: &[f32], d: usize) -> Vec<f32> {
+    propagate(p, x, d, |_| {})
+}
+
+/// relu(P x + b) for slices.
+pub(crate) fn propagate_relu(p: &Propagation, x: &[f32], bias: &[f32]) -> Vec<f32> {
+    propagate(p, x, bias.len(), |row| {
+        for (y, &b) in row.iter_mut().zip(bias) {
+            *y = (*y + b).max(0.0);
+        }
+    })
+}
+
+/// The gradients of x and b through relu(P x + b), from the output y and its gradient.
+pub(crate) fn propagate_relu_back(
+    p: &Propagation,
+    d: usize,
+    y: &[f32],
+    gradient: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let mut g = vec![0f32; y.len()];
+    let size = ROWS * d.max(1);
+    let sums: Vec<Vec<f32>> = g
+        .par_chunks_mut(size)
+        .zip(y.par_chunks(size).zip(gradient.par_chunks(size)))
+        .map(|(g, (y, gradient))| {
+            let mut sum = vec![0f32; d];
+            for (i, (g, (&y, &gradient))) in g.iter_mut().zip(y.iter().zip(gradient)).enumerate() {
+                *g = if y > 0.0 { gradient } else { 0.0 };
+                sum[i % d] += *g;
+            }
+            sum
+        })
+        .collect();
+    (propagate_rows(p, &g, d), add_up(&sums, d))
+}
+
 /// P x, with a function applied to each finished row.
 fn propagate(p: &Propagation, x: &[f32], d: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
     let mut y = vec![0f32; p.len() * d];
@@ -72,14 +110,14 @@ impl CustomOp1 for PropagateOp {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n, d) = layout.shape().dims2()?;
-        Ok(output(propagate(&self.matrix, slice(x, layout)?, d, |_| {}), (n, d)))
+        Ok(output(propagate_rows(&self.matrix, slice(x, layout)?, d), (n, d)))
     }
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         // P is symmetric.
         let (n, d) = gradient.dims2()?;
         elements!(g, gradient);
-        let back = propagate(&self.matrix, g, d, |_| {});
+        let back = propagate_rows(&self.matrix, g, d);
         Ok(Some(Tensor::from_vec(back, (n, d), &Device::Cpu)?))
     }
 }
@@ -101,11 +139,7 @@ impl CustomOp2 for PropagateReluOp {
         if bias.len() != d {
             candle_core::bail!("propagate: {} biases for {d} columns", bias.len());
         }
-        let y = propagate(&self.matrix, slice(x, x_layout)?, d, |row| {
-            for (y, &b) in row.iter_mut().zip(bias) {
-                *y = (*y + b).max(0.0);
-            }
-        });
+        let y = propagate_relu(&self.matrix, slice(x, x_layout)?, bias);
         Ok(output(y, (n, d)))
     }
 
@@ -119,24 +153,7 @@ impl CustomOp2 for PropagateReluOp {
         let (n, d) = y.dims2()?;
         elements!(y, y);
         elements!(gradient, gradient);
-        let mut g = vec![0f32; n * d];
-        let size = ROWS * d.max(1);
-        let sums: Vec<Vec<f32>> = g
-            .par_chunks_mut(size)
-            .zip(y.par_chunks(size).zip(gradient.par_chunks(size)))
-            .map(|(g, (y, gradient))| {
-                let mut sum = vec![0f32; d];
-                for (i, (g, (&y, &gradient))) in
-                    g.iter_mut().zip(y.iter().zip(gradient)).enumerate()
-                {
-                    *g = if y > 0.0 { gradient } else { 0.0 };
-                    sum[i % d] += *g;
-                }
-                sum
-            })
-            .collect();
-        let bias = add_up(&sums, d);
-        let back = propagate(&self.matrix, &g, d, |_| {});
+        let (back, bias) = propagate_relu_back(&self.matrix, d, y, gradient);
         let back = Tensor::from_vec(back, (n, d), &Device::Cpu)?;
         Ok((Some(back), Some(Tensor::from_vec(bias, d, &Device::Cpu)?)))
     }

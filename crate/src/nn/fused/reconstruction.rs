@@ -15,13 +15,14 @@ const COLUMNS: usize = 240;
 /// The operation on (u, W, b); see [`reconstruction_loss`](crate::nn::reconstruction_loss).
 pub(crate) struct ReconstructionOp {
     target: Tensor,
-    gradients: Mutex<Option<Gradients>>,
+    gradients: Mutex<Option<ReconstructionGradients>>,
 }
 
-struct Gradients {
-    u: Vec<f32>,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+/// The gradients of u, W and b.
+pub(crate) struct ReconstructionGradients {
+    pub u: Vec<f32>,
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
 }
 
 impl ReconstructionOp {
@@ -90,13 +91,14 @@ struct Column {
     bias: Vec<f32>,
 }
 
-fn reconstruct(
+/// Loss and gradients for `n` rows of u of length `k` and `m` columns of x.
+pub(crate) fn reconstruct(
     (n, k, m): (usize, usize, usize),
     u: &[f32],
     w: &[f32],
     b: &[f32],
     x: &[f32],
-) -> (f64, Gradients) {
+) -> (f64, ReconstructionGradients) {
     // Operands both ways round, so that no product has to rearrange them.
     let turned = |source: &[f32], block: usize| -> Vec<Vec<f32>> {
         let turn = |rows: &[f32]| {
@@ -166,7 +168,7 @@ fn reconstruct(
         transpose(&column.weight, k, rows.len() / k, rows, k);
         bias.extend(column.bias);
     }
-    (loss / (n as f64 * m as f64), Gradients { u: u_gradient, weight, bias })
+    (loss / (n as f64 * m as f64), ReconstructionGradients { u: u_gradient, weight, bias })
 }
 
 vectorised! {

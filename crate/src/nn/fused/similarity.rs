@@ -96,7 +96,13 @@ fn scaled(stored: &Mutex<Vec<f32>>, like: &Tensor, gradient: &Tensor) -> Result<
 
 /// Loss and gradient of
 /// mean_i [ ln Σ_{j: label_j ≠ label_i} exp(cos_ij) - ln Σ_{j ∈ N(i)} exp(cos_ij) ].
-fn contrast(z: &[f32], n: usize, d: usize, graph: &Adjacency, labels: &[u32]) -> (f64, Vec<f32>) {
+pub(crate) fn contrast(
+    z: &[f32],
+    n: usize,
+    d: usize,
+    graph: &Adjacency,
+    labels: &[u32],
+) -> (f64, Vec<f32>) {
     let units = Units::new(z, n, d);
     let t = units.block;
     let real: Vec<f32> = (0..units.count * t).map(|i| f32::from(i < n)).collect();
@@ -160,7 +166,7 @@ fn contrast(z: &[f32], n: usize, d: usize, graph: &Adjacency, labels: &[u32]) ->
 }
 
 /// Loss and gradient of mean_ij [ ln(1 + exp(cos_ij)) - A_ij cos_ij ].
-fn neighbour(x: &[f32], n: usize, d: usize, graph: &Adjacency) -> (f64, Vec<f32>) {
+pub(crate) fn neighbour(x: &[f32], n: usize, d: usize, graph: &Adjacency) -> (f64, Vec<f32>) {
     let units = Units::new(x, n, d);
     let t = units.block;
     let real: Vec<f32> = (0..units.count * t).map(|i| f32::from(i < n)).collect();

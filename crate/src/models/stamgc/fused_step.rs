@@ -1,0 +1,220 @@
+//! Loss and gradients of a training step on the CPU, by the fused kernels alone.
+//!
+//! The same arithmetic as [`loss_terms`](super::loss_terms) and candle's `backward`, which is its
+//! oracle in the tests. candle's graph clears and adds a tensor for every gradient, serially or
+//! in a pool of threads that spin while they wait; here gradients are used where they arise.
+
+use super::losses::{EpochLoss, LossWeights};
+use super::network::{Mode, Network};
+use super::train::TrainingData;
+use crate::error::Result;
+use crate::nn::fused::{
+    LinearGradients, LinearOp, contrast, elements, neighbour, propagate_relu, propagate_relu_back,
+    propagate_rows, reconstruct,
+};
+use crate::nn::{Dropout, Linear};
+use indexmap::IndexMap;
+use rayon::prelude::*;
+
+/// Gradients by the names of the parameters.
+type Gradients = IndexMap<String, Vec<f32>>;
+
+/// The loss and the gradient of its total with respect to every parameter.
+pub(super) fn fused_step(
+    network: &Network,
+    data: &TrainingData,
+    weights: &LossWeights,
+    mode: Mode,
+) -> Result<(EpochLoss, Gradients)> {
+    let n = data.graph.len();
+    let config = network.config();
+    let (hidden, out, head_dim) = (config.hidden, config.out, config.head_dim);
+    let p = &data.propagation;
+    elements!(x, data.features);
+    elements!(spread, data.spread);
+
+    // Forward.
+    let conv1 = Layer::new(network.conv1.dense(), network.hidden_dropout(mode)).without_input();
+    let h = conv1.forward(n, spread)?;
+    // The bias of the second convolution comes after propagation.
+    let no_bias = network.conv2.bias.zeros_like()?;
+    let conv2 = Layer::new(Linear::from_parts(network.conv2.weight.clone(), no_bias), None);
+    elements!(conv2_bias, network.conv2.bias);
+    let z = propagate_relu(p, &conv2.forward(n, &h)?, conv2_bias);
+    let mut heads = Vec::with_capacity(config.heads);
+    for (i, [first, second]) in network.heads.iter().enumerate() {
+        let first = Layer::new(first.clone(), network.head_dropout(i, mode));
+        let second = Layer::new(second.clone(), None);
+        let inner = first.forward(n, &z)?;
+        let outer = second.forward(n, &inner)?;
+        heads.push((first, second, inner, outer));
+    }
+    let parts: Vec<&[f32]> = heads.iter().map(|h| h.3.as_slice()).collect();
+    let joined = join(&parts, n, head_dim);
+    let merge = network.merge.clone().map(|layer| Layer::new(layer, None));
+    let merged = merge.as_ref().map(|layer| layer.forward(n, &joined)).transpose()?;
+    let fused = merged.as_ref().unwrap_or(&joined);
+
+    // Losses, each with the gradient of its input.
+    let spread_z = propagate_rows(p, &z, out);
+    let decoder = network.decoder();
+    elements!(decoder_weight, decoder.weight);
+    elements!(decoder_bias, decoder.bias);
+    let sizes = (n, out, config.genes);
+    let (rec, from_rec) = reconstruct(sizes, &spread_z, decoder_weight, decoder_bias, x);
+    let (con, from_con) = contrast(&z, n, out, &data.graph, &data.labels);
+    let (nei, from_nei) = neighbour(fused, n, fused.len() / n, &data.graph);
+    let loss = EpochLoss {
+        total: weights.alpha * rec + weights.beta * con + weights.gamma * nei,
+        reconstruction: rec,
+        contrast: con,
+        neighbours: nei,
+    };
+    let (alpha, beta, gamma) = (weights.alpha as f32, weights.beta as f32, weights.gamma as f32);
+
+    // Backward.
+    let mut gradients = Gradients::new();
+    let mut record = |name: &str, weight: &str, g: LinearGradients| {
+        gradients.insert(format!("{name}.{weight}"), g.weight);
+        gradients.insert(format!("{name}.bias"), g.bias);
+        g.input.unwrap_or_default()
+    };
+    let of_decoder = LinearGradients {
+        input: None,
+        weight: scaled(from_rec.weight, alpha),
+        bias: scaled(from_rec.bias, alpha),
+    };
+    record("decoder", "lin.weight", of_decoder);
+    let mut of_fused = scaled(from_nei, gamma);
+    if let (Some(layer), Some(y)) = (&merge, &merged) {
+        of_fused = record("mhp.WO.0", "weight", layer.backward(n, &joined, y, &of_fused)?);
+    }
+    let mut of_z = scaled(from_con, beta);
+    add(&mut of_z, alpha, &propagate_rows(p, &from_rec.u, out));
+    for (i, (first, second, inner, outer)) in heads.iter().enumerate() {
+        let of_outer = part(&of_fused, n, head_dim, i, config.heads);
+        let back = second.backward(n, inner, outer, &of_outer)?;
+        let of_inner = record(&format!("mhp.heads.{i}.3"), "weight", back);
+        let back = first.backward(n, &z, inner, &of_inner)?;
+        add(&mut of_z, 1.0, &record(&format!("mhp.heads.{i}.0"), "weight", back));
+    }
+    let (of_product, of_bias) = propagate_relu_back(p, out, &z, &of_z);
+    let mut back = conv2.backward(n, &h, &[], &of_product)?;
+    back.bias = of_bias;
+    let of_h = record("conv2", "lin.weight", back);
+    debug_assert_eq!(of_h.len(), n * hidden);
+    record("conv1", "lin.weight", conv1.backward(n, spread, &h, &of_h)?);
+    Ok((loss, gradients))
+}
+
+/// A layer with the operation that it is.
+struct Layer {
+    layer: Linear,
+    op: LinearOp,
+}
+
+impl Layer {
+    fn new(layer: Linear, dropout: Option<Dropout>) -> Self {
+        let op = LinearOp { relu: layer.has_relu(), dropout, input_gradient: true };
+        Layer { layer, op }
+    }
+
+    /// The same with an input that needs no gradient.
+    fn without_input(mut self) -> Self {
+        self.op.input_gradient = false;
+        self
+    }
+
+    fn forward(&self, n: usize, x: &[f32]) -> Result<Vec<f32>> {
+        let (out, inner) = self.layer.weight.dims2()?;
+        elements!(w, self.layer.weight);
+        elements!(b, self.layer.bias);
+        Ok(self.op.forward((n, inner, out), x, w, b))
+    }
+
+    /// From input, output and the output's gradient; without ReLU the output is not looked at.
+    fn backward(&self, n: usize, x: &[f32], y: &[f32], g: &[f32]) -> Result<LinearGradients> {
+        let (out, inner) = self.layer.weight.dims2()?;
+        elements!(w, self.layer.weight);
+        Ok(self.op.backward((n, inner, out), x, w, y, g))
+    }
+}
+
+/// Matrices of `n` rows of length `d` side by side.
+fn join(parts: &[&[f32]], n: usize, d: usize) -> Vec<f32> {
+    let mut all = Vec::with_capacity(n * d * parts.len());
+    for r in 0..n {
+        for part in parts {
+            all.extend_from_slice(&part[r * d..][..d]);
+        }
+    }
+    all
+}
+
+/// The `i`-th of `count` matrices side by side.
+fn part(all: &[f32], n: usize, d: usize, i: usize, count: usize) -> Vec<f32> {
+    (0..n).flat_map(|r| all[(r * count + i) * d..][..d].iter().copied()).collect()
+}
+
+fn scaled(mut values: Vec<f32>, factor: f32) -> Vec<f32> {
+    values.par_chunks_mut(1 << 14).for_each(|c| c.iter_mut().for_each(|v| *v *= factor));
+    values
+}
+
+/// sum += factor · values.
+fn add(sum: &mut [f32], factor: f32, values: &[f32]) {
+    sum.par_chunks_mut(1 << 14).zip(values.par_chunks(1 << 14)).for_each(|(sum, values)| {
+        sum.iter_mut().zip(values).for_each(|(s, v)| *s += factor * v);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Network, NetworkConfig, TrainingData, loss_terms, spot_graph};
+    use super::*;
+    use crate::nn::Store;
+    use crate::rng::Rng;
+    use candle_core::{DType, Device};
+    use ndarray::Array2;
+
+    #[test]
+    fn loss_and_every_gradient_equal_candles_in_f64() {
+        let mut rng = Rng::new(1);
+        let n = 230;
+        let xy = Array2::from_shape_simple_fn((n, 2), || rng.uniform());
+        let f = Array2::from_shape_simple_fn((n, 250), || rng.uniform() as f32);
+        let graph = spot_graph(xy.view(), f.view(), 5, 1).unwrap().pruned;
+        let labels: Vec<u32> = (0..n as u32).map(|i| i % 4).collect();
+        let data = TrainingData::new(f, graph, labels, &Device::Cpu).unwrap();
+        let mut exact = data.clone();
+        exact.features = data.features.to_dtype(DType::F64).unwrap();
+        exact.spread = exact.propagation.plain(&exact.features).unwrap();
+        let weights = LossWeights { alpha: 8.0, beta: 0.3, gamma: 0.7 };
+        let mode = Mode::Train { seed: 5, step: 2 };
+        // With a merging layer and without.
+        for (heads, head_dim) in [(3, 8), (2, 8)] {
+            let config =
+                NetworkConfig { hidden: 32, out: 16, heads, head_dim, ..NetworkConfig::new(250) };
+            let mut store = Store::new(3, &Device::Cpu);
+            let network = Network::new(&mut store, config).unwrap();
+            let (loss, gradients) = fused_step(&network, &data, &weights, mode).unwrap();
+
+            let mut store64 = Store::with_dtype(3, DType::F64, &Device::Cpu);
+            let network64 = Network::new(&mut store64, config).unwrap();
+            let e = network64.forward(&exact.propagation, &exact.spread, mode).unwrap();
+            let terms = loss_terms(&network64, &e, &exact, &weights).unwrap();
+            let expected = terms.values().unwrap();
+            assert!((loss.total - expected.total).abs() < 1e-6 * expected.total);
+            let backward = terms.total.backward().unwrap();
+            assert_eq!(gradients.len(), store.iter().len());
+            for (name, var) in store64.iter() {
+                let expected: Vec<f64> =
+                    backward.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let largest = expected.iter().fold(0f64, |a, b| a.max(b.abs()));
+                let got = gradients[name].iter().map(|&g| f64::from(g));
+                let apart = got.zip(&expected).fold(0f64, |a, (g, e)| a.max((g - e).abs()));
+                assert!(largest > 0.0 && apart <= 1e-5 * largest, "{name}: {apart:e} {largest:e}");
+            }
+        }
+    }
+}
