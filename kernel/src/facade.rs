@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 /// The environment variable that names the description.
 pub const FACADE_ENV: &str = "SPATIALKIT_FACADE";
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Crates whose types show up in the library's public signatures. Type inference reads their
 /// sources; the other two hundred stay out of its sight, which is most of its time and memory.
@@ -47,6 +47,8 @@ pub struct Facade {
     pub std_library: PathBuf,
     /// The standard library's sources as type inference is shown them, if they are installed.
     pub std_source: Option<PathBuf>,
+    /// What `cargo metadata` is to say of them.
+    pub std_metadata: Value,
     /// The pruned `cargo metadata` that type inference is shown.
     pub metadata: Metadata,
 }
@@ -177,6 +179,14 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
         return Ok(path);
     }
     set_aside(&artifacts, built, &deps)?;
+    let std_metadata = match (&sources, library_sources(&std_library)) {
+        (Some(mirror), Some(library)) => std_metadata(&cargo, &host, &library, mirror)
+            .unwrap_or_else(|error| {
+                eprintln!("warning: the standard library's own crates: {error:#}");
+                Value::Null
+            }),
+        _ => Value::Null,
+    };
     let facade = Facade {
         format: FORMAT,
         library: deps.join(library_name()),
@@ -187,6 +197,7 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
         cargo,
         rustc_version,
         host,
+        std_metadata,
         std_source: sources,
         std_library,
     };
@@ -198,8 +209,7 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
 /// Type inference reads the standard library's sources; rustup installs them without being
 /// asked only to those who chose so. Without them the kernel still runs, `doctor` says so.
 fn add_sources(std_library: &Path) {
-    let rustlib = std_library.ancestors().nth(3);
-    if rustlib.is_some_and(|dir| dir.join("src/rust/library/std").is_dir()) {
+    if library_sources(std_library).is_some() {
         return;
     }
     let added = Command::new("rustup").args(["component", "add", "rust-src"]).status();
@@ -215,15 +225,11 @@ fn add_sources(std_library: &Path) {
 /// intrinsics beside them, which `core` includes by a relative path, are several times as much
 /// text as the three together, and no type that a cell uses is defined there.
 fn std_source(std_library: &Path, root: &Path) -> Result<Option<PathBuf>> {
-    let Some(rustlib) = std_library.ancestors().nth(3) else {
+    let Some(library) = library_sources(std_library) else {
         return Ok(None);
     };
-    let library = rustlib.join("src/rust/library");
-    if !library.join("std").is_dir() {
-        return Ok(None);
-    }
     let mirror = root.join("std");
-    for name in ["core", "alloc", "std"] {
+    for name in STD_CRATES {
         let folder = mirror.join(name);
         std::fs::create_dir_all(&folder)?;
         let link = folder.join("src");
@@ -231,7 +237,56 @@ fn std_source(std_library: &Path, root: &Path) -> Result<Option<PathBuf>> {
         std::os::unix::fs::symlink(library.join(name).join("src"), &link)
             .with_context(|| format!("cannot link {}", link.display()))?;
     }
+    std::fs::write(mirror.join("Cargo.toml"), "[workspace]\n")?;
     Ok(Some(mirror))
+}
+
+const STD_CRATES: [&str; 3] = ["core", "alloc", "std"];
+
+fn library_sources(std_library: &Path) -> Option<PathBuf> {
+    let library = std_library.ancestors().nth(3)?.join("src/rust/library");
+    library.join("std").is_dir().then_some(library)
+}
+
+/// The description of those crates, and of `hashbrown`, without which the types of a map's
+/// iterators are unknown.
+fn std_metadata(cargo: &Path, host: &str, library: &Path, mirror: &Path) -> Result<Value> {
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(mirror)
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .args(["--filter-platform", host, "--manifest-path"])
+        .arg(library.join("Cargo.toml"))
+        // The standard library uses what only a nightly cargo reads.
+        .env("__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS", "nightly");
+    let mut all: Value = serde_json::from_str(&output(&mut command)?)?;
+    let mut keep = STD_CRATES.to_vec();
+    keep.extend(["hashbrown", "rustc-std-workspace-core", "rustc-std-workspace-alloc"]);
+    let pruned = prune(&all, "std", &keep)?;
+    let (from, to) = (library.display().to_string(), mirror.display().to_string());
+    let moved = |text: &Value| {
+        let text = text.as_str().unwrap_or("");
+        let mirrored = STD_CRATES.iter().any(|name| text.starts_with(&format!("{from}/{name}/")));
+        Value::from(if mirrored { text.replacen(&from, &to, 1) } else { text.to_owned() })
+    };
+    let mut packages = pruned.packages;
+    for package in &mut packages {
+        package["manifest_path"] = moved(&package["manifest_path"]);
+        for target in package["targets"].as_array_mut().into_iter().flatten() {
+            target["src_path"] = moved(&target["src_path"]);
+        }
+    }
+    let ids: Vec<Value> = packages.iter().map(|p| p["id"].clone()).collect();
+    let members = |list: &Value| -> Value {
+        let list = list.as_array().into_iter().flatten();
+        list.filter(|id| ids.contains(id)).cloned().collect()
+    };
+    all["workspace_members"] = members(&all["workspace_members"]);
+    all["workspace_default_members"] = members(&all["workspace_default_members"]);
+    all["packages"] = packages.into();
+    all["resolve"]["nodes"] = pruned.nodes.into();
+    all["workspace_root"] = to.into();
+    Ok(all)
 }
 
 fn build(cargo: &Path, workspace: &Path, features: &[String]) -> Result<Vec<PathBuf>> {
@@ -338,24 +393,22 @@ fn pruned_metadata(
         command.arg("--features").arg(qualified.join(","));
     }
     let all: Value = serde_json::from_str(&output(&mut command)?)?;
-    prune(&all, PUBLIC_CRATES)
+    prune(&all, "spatialkit", PUBLIC_CRATES)
 }
 
-/// Reduces `cargo metadata` to the library and the crates named in `keep`.
-fn prune(all: &Value, keep: &[&str]) -> Result<Metadata> {
+/// Reduces `cargo metadata` to one package and the crates named in `keep`.
+fn prune(all: &Value, main: &str, keep: &[&str]) -> Result<Metadata> {
     let empty = Vec::new();
     let packages = all["packages"].as_array().unwrap_or(&empty);
     let root = packages
         .iter()
-        .find(|p| p["name"] == "spatialkit")
+        .find(|p| p["name"] == main)
         .and_then(|p| p["id"].as_str())
-        .ok_or_else(|| anyhow!("cargo metadata does not know the package spatialkit"))?
+        .ok_or_else(|| anyhow!("cargo metadata does not know the package {main}"))?
         .to_owned();
     let kept: BTreeSet<&str> = packages
         .iter()
-        .filter(|p| {
-            p["name"] == "spatialkit" || p["name"].as_str().is_some_and(|n| keep.contains(&n))
-        })
+        .filter(|p| p["name"] == main || p["name"].as_str().is_some_and(|n| keep.contains(&n)))
         .filter_map(|p| p["id"].as_str())
         .collect();
     let names: BTreeSet<&str> = packages
@@ -549,7 +602,7 @@ mod tests {
                 {"id": "h", "deps": [], "dependencies": []},
             ]},
         });
-        let pruned = prune(&all, &["candle-core"]).unwrap();
+        let pruned = prune(&all, "spatialkit", &["candle-core"]).unwrap();
         assert_eq!(pruned.root, "s");
         assert_eq!(pruned.packages.len(), 2);
         assert_eq!(pruned.packages[0]["targets"].as_array().unwrap().len(), 1);

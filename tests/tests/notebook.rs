@@ -2,8 +2,9 @@
 //! real slide in two formats, and on everything a user may get wrong.
 
 use spatialkit_tests::notebooks::{self, Run, kernel, workspace};
-use spatialkit_tests::shared;
+use spatialkit_tests::{python, shared};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn stamgc(kernel: &Path, parameters: &[(&str, &str)], more: &[&str]) -> Run {
     notebooks::run(kernel, &workspace().join("notebooks/stamgc.ipynb"), parameters, more)
@@ -26,6 +27,13 @@ fn the_notebook_runs_on_the_built_in_tissue() {
     let summary = |o: &&serde_json::Value| notebooks::text(o).contains("AnnData");
     assert!(run.of_type("text/html").iter().any(summary), "no HTML summary");
     assert!(number(&run, "ari") > 0.5, "{}", run.result());
+    if let Some(python) = python("the output is a valid notebook, by nbformat") {
+        let file = dir.path().join("out.ipynb");
+        std::fs::write(&file, run.notebook.to_string()).unwrap();
+        let check = "import nbformat, sys; nbformat.validate(nbformat.read(sys.argv[1], 4))";
+        let valid = Command::new(python).args(["-c", check]).arg(file).status().unwrap();
+        assert!(valid.success());
+    }
     let page = std::fs::read_to_string(html).unwrap();
     assert!(page.contains("data:image/png;base64,") && page.contains("STAMGC"));
 }

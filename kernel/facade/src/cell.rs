@@ -100,9 +100,14 @@ impl<T: Debug + ?Sized> Show for T {
             if write!(text, "{self:?}").is_err() {
                 text.0.push_str(" … (cut off)");
             }
-            event("value", &[("text", &text.0)], None);
+            value(&text.0);
         }
     }
+}
+
+/// Reports a cell's value as text.
+pub fn value(text: &str) {
+    event("value", &[("text", text)], None);
 }
 
 /// Nobody reads ten million numbers, and a front end that shows them does nothing else.

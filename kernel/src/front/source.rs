@@ -7,6 +7,7 @@
 //!   only `Debug` will do ([`Errors::Debug`]).
 //! * The value of a last expression without an `evcxr_display` of its own is shown by a trait,
 //!   so that the engine's first attempt to compile it succeeds; it needs a second otherwise.
+//!   Where it makes a second one after all, its own way of showing ends in the same place.
 //!
 //! Everything is replaced within a line, and only added after the last one: the engine maps
 //! the compiler's messages back to the user's code by line number.
@@ -23,6 +24,7 @@ pub enum Errors {
 const PANIC: &str = r#"println!("EVCXR_PANIC_NOTIFICATION");"#;
 const FAILED: &str = r#"println!("{}", evcxr_internal_runtime::USER_ERROR_OCCURRED);"#;
 const CHANGED: &str = r#"println!("{VARIABLE_CHANGED_TYPE}{name}");"#;
+const TEXT: &str = "fn evcxr_send_text_plain(";
 const FROM: &str = "> From<T> for EvcxrUserCodeError {";
 const FROM_FN: &str = "fn from(error: T) -> Self {";
 
@@ -53,6 +55,16 @@ pub fn rewrite(source: &str, errors: Errors) -> String {
                 }
                 Errors::Debug => "impl<T: std::fmt::Debug> From<T> for EvcxrUserCodeError {\n",
             });
+            continue;
+        }
+        if line.contains(TEXT) {
+            // The engine's own way to show a value, taken where the trait's does not compile.
+            let shown = format!(
+                "{TEXT}text: &str) {{ ::spatialkit::__cell::value(text) }} \
+                 #[allow(dead_code)] fn evcxr_unused("
+            );
+            out.push_str(&line.replace(TEXT, &shown));
+            out.push('\n');
             continue;
         }
         if line.contains("println!(") {

@@ -181,7 +181,7 @@ impl Notebook {
             "update_display_data" => {
                 let id = content["transient"]["display_id"].clone();
                 for cell in self.cells_mut() {
-                    for output in cell["outputs"].as_array_mut().into_iter().flatten() {
+                    for output in outputs_of(cell) {
                         if !id.is_null() && output["transient"]["display_id"] == id {
                             output["data"] = content["data"].clone();
                             output["metadata"] = or_empty(&content["metadata"]);
@@ -219,11 +219,7 @@ impl Notebook {
         let mut root = self.root.clone();
         for cell in root["cells"].as_array_mut().into_iter().flatten() {
             split(&mut cell["source"]);
-            let code = cell["cell_type"] == "code";
-            if !code {
-                continue;
-            }
-            for output in cell["outputs"].as_array_mut().into_iter().flatten() {
+            for output in outputs_of(cell) {
                 if let Some(output) = output.as_object_mut() {
                     output.remove("transient");
                 }
@@ -234,7 +230,7 @@ impl Notebook {
                 }
                 let data = output.get_mut("data").and_then(Value::as_object_mut);
                 for (mime, value) in data.into_iter().flatten() {
-                    if !mime.ends_with("json") {
+                    if is_text(mime) {
                         split(value);
                     }
                 }
@@ -247,6 +243,16 @@ impl Notebook {
         bytes.push(b'\n');
         Ok(String::from_utf8(bytes)?)
     }
+}
+
+/// The outputs of a cell; none for one that is not code, which must not be given any.
+fn outputs_of(cell: &mut Value) -> impl Iterator<Item = &mut Value> {
+    cell.get_mut("outputs").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+/// The types that nbformat stores as lists of lines; others stay one string or JSON.
+fn is_text(mime: &str) -> bool {
+    mime.starts_with("text/") || matches!(mime, "image/svg+xml" | "application/javascript")
 }
 
 fn or_empty(value: &Value) -> Value {
@@ -292,7 +298,8 @@ mod tests {
     fn notebook() -> Notebook {
         let text = r#"{"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [
             {"cell_type": "code", "metadata": {}, "source": ["1 +\n", "1"], "outputs": []},
-            {"cell_type": "code", "metadata": {"tags": ["x"]}, "source": "2", "outputs": []}]}"#;
+            {"cell_type": "code", "metadata": {"tags": ["x"]}, "source": "2", "outputs": []},
+            {"cell_type": "markdown", "metadata": {}, "source": "text"}]}"#;
         Notebook::parse(text).unwrap()
     }
 
@@ -306,16 +313,18 @@ mod tests {
         assert_eq!(n.source(0), "1 +\n1");
         n.collect(0, &message("stream", json!({"name": "stdout", "text": "a"})));
         n.collect(0, &message("stream", json!({"name": "stdout", "text": "b\n"})));
-        let shown = json!({"data": {"text/plain": "old"}, "transient": {"display_id": "d"}});
+        let shown = json!({"data": {"text/plain": "old", "image/png": "x"}, "transient": {"display_id": "d"}});
         n.collect(0, &message("display_data", shown));
         n.collect(0, &message("stream", json!({"name": "stdout", "text": "c"})));
-        let update = json!({"data": {"text/plain": "new"}, "transient": {"display_id": "d"}});
+        let update = json!({"data": {"text/plain": "new", "image/png": "aGk="}, "transient": {"display_id": "d"}});
         n.collect(1, &message("update_display_data", update));
         let file: Value = serde_json::from_str(&n.to_json().unwrap()).unwrap();
         let outputs = &file["cells"][0]["outputs"];
         assert_eq!(outputs[0]["text"], json!(["ab\n"]));
         assert_eq!(outputs[1]["data"]["text/plain"], json!(["new"]));
+        assert_eq!(outputs[1]["data"]["image/png"], "aGk=");
         assert!(outputs[1].get("transient").is_none());
+        assert!(file["cells"][2].get("outputs").is_none(), "a text cell was given outputs");
         assert_eq!(outputs[2]["text"], json!(["c"]));
         assert_eq!(file["nbformat_minor"], 5);
         assert!(file["cells"][1]["id"].is_string());
