@@ -20,7 +20,7 @@ pub fn tournament(n: usize) -> Vec<Vec<(usize, usize)>> {
         }
         rounds.push(round);
     }
-    if n % 2 == 0 && n > 0 {
+    if n.is_multiple_of(2) && n > 0 {
         rounds.push((0..n).map(|i| (i, i)).collect());
     }
     rounds

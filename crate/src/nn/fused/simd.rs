@@ -1,5 +1,8 @@
 //! Vector code chosen at run time, and functions of a cosine as polynomials.
 
+// The coefficients stand as they were fitted, in f64.
+#![allow(clippy::excessive_precision)]
+
 /// Defines a function whose body is compiled for AVX-512, for AVX2 with FMA, and plainly, and
 /// which runs the best that the machine has. In the body `FMA` says whether a fused
 /// multiply-add is an instruction; see [`fma`].
