@@ -56,9 +56,10 @@ fn a4_kmeans_finds_the_optimum_that_scikit_learn_finds() {
     let scores = g.matrix("out.pca_embedding");
     let best = g.scalar("out.kmeans_n_init10_inertia");
     let reference = g.ints("out.kmeans_n_init10_labels");
-    // The labels of single runs depend on the random numbers, so the best of many is judged.
-    for seed in [2025, 0, 1] {
-        let fit = KMeans::new(5).n_init(100).seed(seed).fit(scores.view()).unwrap();
+    // Which optimum a run finds depends on the random numbers: with as many starts as the reference
+    // took it must be as good within 2 %; how often that is so is judged in the next test.
+    for (seed, n_init) in [(2025, 10), (0, 100), (1, 100)] {
+        let fit = KMeans::new(5).n_init(n_init).seed(seed).fit(scores.view()).unwrap();
         let ari = tl::ari(&fit.labels, &reference).unwrap();
         println!(
             "a4 k-means seed {seed}: inertia {} (scikit-learn {best}, at most × 1.02), \

@@ -63,6 +63,15 @@ fn seurat_v3(counts: &Matrix, span: f64) -> Result<Dispersion> {
     let n = counts.nrows();
     let (means, variances) = column_sums(counts).mean_var(n);
     let varying: Vec<usize> = (0..means.len()).filter(|&g| variances[g] > 0.0).collect();
+    let usable = |g: usize| means[g].is_finite() && (means[g] > 0.0 || variances[g] == 0.0);
+    if let Some(g) = (0..means.len()).find(|&g| !usable(g)) {
+        let reason = format!(
+            "gene {g} has the mean {}; the logarithm of the mean needs finite values that are not \
+             negative",
+            means[g]
+        );
+        return Err(Error::data("highly variable genes", reason));
+    }
     if varying.is_empty() {
         let reason = "no gene varies between the cells; are these the right counts?";
         return Err(Error::data("highly variable genes", reason));
@@ -235,6 +244,17 @@ mod tests {
         }
         assert!(highly_variable_genes(&mut a, Hvg::seurat_v3(5).span(0.0)).is_err());
         assert!(highly_variable_index(&a).is_err());
+    }
+
+    #[test]
+    fn values_without_a_logarithm_are_refused_even_unchecked() {
+        for bad in [f32::NAN, f32::INFINITY, -900.0] {
+            let mut x = forms(50, 40).remove(0).to_array_f32();
+            x[[3, 7]] = bad;
+            let options = Hvg::seurat_v3(5).check_values(false);
+            let e = highly_variable_genes(&mut sample(x.into()), options).unwrap_err().to_string();
+            assert!(e.contains("gene 7"), "{bad}: {e}");
+        }
     }
 
     #[test]

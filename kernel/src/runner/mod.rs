@@ -35,6 +35,10 @@ pub struct Options {
     /// Write it as a web page here.
     #[arg(long, value_name = "OUT.html")]
     pub html: Option<PathBuf>,
+    /// Run the cells in this folder; the current one if not given, so that a path among the
+    /// parameters means what it means in the shell.
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
     /// Name of an installed kernelspec; this kernel if not given.
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
@@ -73,9 +77,7 @@ pub fn run(options: &Options) -> Result<bool> {
     unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
 
     notebook.clear();
-    let folder =
-        options.notebook.canonicalize().ok().and_then(|p| p.parent().map(Path::to_path_buf));
-    let outcome = execute_all(&mut notebook, &spec, folder.as_deref());
+    let outcome = execute_all(&mut notebook, &spec, options.cwd.as_deref());
     let mut written = Ok(());
     if let Some(path) = &options.output {
         written = write_beside(path, notebook.to_json()?.as_bytes());
