@@ -4,6 +4,7 @@ pub use crate::anndata::{AnnData, Categorical, Column, Frame, Matrix, Value};
 pub use crate::datasets::{self, Synthetic};
 pub use crate::error::{Error, Result};
 pub use crate::models::{Preset, Stamgc};
+pub use crate::nn::Device;
 pub use crate::notebook::{self, Bundle, Rich};
 pub use crate::pl::Theme;
 pub use crate::pp::{FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, QcMetrics, Scale};
@@ -11,6 +12,6 @@ pub use crate::progress::{self, Progress};
 pub use crate::tl::KMeans;
 pub use crate::{io, pl, pp, tl};
 
-pub use candle_core::{self, Device, Tensor};
+pub use candle_core::{self, Tensor};
 pub use ndarray;
 pub use serde_json::{self, json};
