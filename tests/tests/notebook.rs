@@ -86,13 +86,16 @@ fn broken_inputs(dir: &Path) -> Vec<(&'static str, PathBuf)> {
     all
 }
 
+/// What is wrong, the parameters, and words that the message must hold.
+type Case = (String, Vec<(&'static str, String)>, &'static [&'static str]);
+
 #[test]
 fn each_wrong_input_gives_one_error_that_names_cause_and_fix() {
     let Some(kernel) = kernel("each_wrong_input_gives_one_error_that_names_cause_and_fix") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let mut cases: Vec<(String, Vec<(&str, String)>, &[&str])> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     for (what, path) in broken_inputs(dir.path()) {
         let words: &[&str] = match what {
             "a missing file" => &["missing.h5ad", "no such file"],
