@@ -149,15 +149,15 @@ fn gene(options: &Synthetic, index: usize) -> Gene {
     let named = NAMED.get(index);
     let level = match named {
         Some(n) => n.1,
-        None => (1.25 * rng.normal() - 0.35).exp(),
+        None => (rng.normal() - 0.35).exp(),
     };
     let mut layers = [0.0; 7];
     match named {
         Some(n) => layers = n.2,
-        // A quarter of the others follow the layers, weakly and smoothly with depth.
-        None if rng.uniform() < 0.25 => {
+        // Half of the others follow the layers, weakly and smoothly with depth.
+        None if rng.uniform() < 0.5 => {
             let (centre, width) = (rng.uniform_in(-0.5, 6.5), rng.uniform_in(0.8, 2.2));
-            let strength = 0.45 * rng.normal();
+            let strength = 0.66 * rng.normal();
             for (l, v) in layers.iter_mut().enumerate() {
                 *v = strength * (-0.5 * ((l as f64 - centre) / width).powi(2)).exp();
             }
@@ -172,8 +172,8 @@ fn gene(options: &Synthetic, index: usize) -> Gene {
         let (u, z) = (rng.uniform(), rng.normal());
         if u < part && !spike { strength * z } else { 0.0 }
     };
-    let scattered = [(); SCATTERED].map(|()| loading(0.30, 0.12));
-    let smooth = [(); SMOOTH].map(|()| loading(0.15, 0.16));
+    let scattered = [(); SCATTERED].map(|()| loading(0.30, 0.25));
+    let smooth = [(); SMOOTH].map(|()| loading(0.15, 0.08));
     let size = 2.0 + 10.0 * rng.uniform();
     Gene { level, layers, scattered, smooth, size }
 }
@@ -200,7 +200,7 @@ impl State {
             start = layer.end;
         }
         let typical: f64 = shares.iter().zip(&LAYERS).map(|(s, l)| s * l.depth).sum();
-        let library = typical * (0.32 * rng.normal()).exp();
+        let library = typical * (0.22 * rng.normal()).exp();
         let scattered = [(); SCATTERED].map(|()| rng.normal());
         let mut k = 0;
         let smooth = [(); SMOOTH].map(|()| {

@@ -91,7 +91,9 @@ impl Synthetic {
 /// of the full-resolution image) lie on a section with six curved layers and white matter. Counts
 /// are negative binomial, with log-normal gene means, library sizes that vary, layer markers,
 /// smooth gradients, and programmes that vary from spot to spot without regard to space, so that
-/// clustering spots without their coordinates finds the layers only in part.
+/// clustering spots without their coordinates finds the layers only in part: k-means on principal
+/// components agrees with the truth to an adjusted Rand index of 0.3 to 0.4, STAMGC to 0.8 to 0.9
+/// (three tissues, four training seeds).
 ///
 /// * `X`: counts, CSR of `float32`
 /// * `obs`: `in_tissue`, `array_row`, `array_col`, and the truth, `layer` (`L1` … `L6`, `WM`)
