@@ -124,6 +124,8 @@ fn each_wrong_input_gives_one_error_that_names_cause_and_fix() {
         assert_eq!(errors.len(), 1, "{what}: {errors:?}\n{}", run.log);
         let (message, shown) = &errors[0];
         println!("{what}: {message}");
+        let system = "(os error 2)";
+        assert!(message.matches(system).count() <= 1, "{what}: said twice: {message}");
         for word in words {
             let found = message.to_lowercase().contains(&word.to_lowercase());
             assert!(found, "{what}: `{word}` is not in: {message}");

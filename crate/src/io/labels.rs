@@ -160,11 +160,12 @@ fn find(adata: &AnnData, name: &str, folders: &[PathBuf]) -> Result<Categorical>
     }
     let columns: Vec<&str> = adata.obs.columns().map(|(k, _)| k).collect();
     let columns = if columns.is_empty() { "no column".into() } else { columns.join(", ") };
-    let places: Vec<String> = folders
+    let mut places: Vec<String> = folders
         .iter()
         .map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f })
         .map(|f| format!("`{}`", f.display()))
         .collect();
+    places.dedup();
     let reason = format!(
         "neither a column of obs nor a file. obs has: {columns}. No file of that name was found in {}",
         places.join(" or ")

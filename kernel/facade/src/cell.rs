@@ -62,20 +62,20 @@ pub fn marker(line: &str) {
 /// An error that left a cell through `?`.
 #[track_caller]
 pub fn failed(error: Box<dyn Error>) {
-    let mut chain = String::new();
+    let message = error.to_string();
+    let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
-        // Types that print their source in their own text would repeat it here.
-        if !chain.is_empty() {
-            chain.push('\n');
+        let text = cause.to_string().replace('\n', " ");
+        // Many types print their source in their own text; once is enough.
+        if !message.contains(&text) {
+            causes.push(text);
         }
-        chain.push_str(&text.replace('\n', " "));
         next = cause.source();
     }
     event(
         "error",
-        &[("message", &error.to_string()), ("causes", &chain)],
+        &[("message", &message), ("causes", &causes.join("\n"))],
         Some(Location::caller()),
     );
 }
