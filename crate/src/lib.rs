@@ -16,7 +16,6 @@ pub mod io;
 pub mod linalg;
 pub mod nn;
 
-pub mod gr;
 pub mod pp;
 pub mod tl;
 

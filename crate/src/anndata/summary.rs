@@ -7,7 +7,7 @@ mod thumbnail;
 
 use super::{AnnData, Categorical, Column, Frame, Map, Matrix, Value, Values};
 use crate::error::Result;
-use crate::notebook::{self, Bundle, Rich};
+use crate::notebook::{self, Bundle, Rich, escape_html as escape};
 use std::fmt;
 
 /// Columns, entries and categories beyond these numbers are only counted.
@@ -342,22 +342,6 @@ fn table(
         out.push_str(&format!("<tr><td colspan=\"3\" class=\"sk-dim\">and {more} more</td></tr>"));
     }
     out.push_str("</table></details>");
-}
-
-/// Text as it may stand in HTML, inside attributes too.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 const CSS: &str = "\

@@ -187,14 +187,8 @@ pub(super) fn mask_column(mask: Vec<bool>) -> Column {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stats::tests::forms;
+    use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::anndata::Frame;
-
-    fn sample(x: Matrix) -> AnnData {
-        let (n, m) = x.shape();
-        AnnData::new(x, Frame::with_len(n), Frame::with_len(m)).unwrap()
-    }
 
     #[test]
     fn conditions_hold_afterwards_in_every_form() {

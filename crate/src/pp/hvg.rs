@@ -192,15 +192,9 @@ pub fn keep_highly_variable(adata: &mut AnnData) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stats::tests::forms;
+    use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::anndata::Frame;
     use crate::linalg::same_with_any_threads;
-
-    fn sample(x: Matrix) -> AnnData {
-        let (n, m) = x.shape();
-        AnnData::new(x, Frame::with_len(n), Frame::with_len(m)).unwrap()
-    }
 
     #[test]
     fn every_form_and_any_threads_rank_the_same() {

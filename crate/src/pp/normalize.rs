@@ -210,15 +210,9 @@ pub fn log1p(adata: &mut AnnData) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stats::tests::forms;
+    use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::anndata::Frame;
     use crate::linalg::same_with_any_threads;
-
-    fn sample(x: Matrix) -> AnnData {
-        let (n, m) = x.shape();
-        AnnData::new(x, Frame::with_len(n), Frame::with_len(m)).unwrap()
-    }
 
     #[test]
     fn totals_are_equal_afterwards_and_the_form_is_kept() {

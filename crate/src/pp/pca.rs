@@ -179,15 +179,10 @@ fn fit<T: Real>(x: &Matrix, values: &[T], k: usize, options: &Pca) -> Result<Pca
 
 #[cfg(test)]
 mod tests {
-    use super::super::stats::tests::forms;
+    use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::anndata::{Column, Frame};
+    use crate::anndata::Column;
     use crate::linalg::same_with_any_threads;
-
-    fn sample(x: Matrix) -> AnnData {
-        let (n, m) = x.shape();
-        AnnData::new(x, Frame::with_len(n), Frame::with_len(m)).unwrap()
-    }
 
     #[test]
     fn sparse_and_dense_give_the_same_components() {

@@ -96,15 +96,9 @@ fn apply<T: FloatValues>(x: &mut Matrix, mean: Option<&[f64]>, std: &[f64], max:
 
 #[cfg(test)]
 mod tests {
-    use super::super::stats::tests::forms;
+    use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::anndata::Frame;
     use crate::linalg::same_with_any_threads;
-
-    fn sample(x: Matrix) -> AnnData {
-        let (n, m) = x.shape();
-        AnnData::new(x, Frame::with_len(n), Frame::with_len(m)).unwrap()
-    }
 
     #[test]
     fn every_form_agrees_and_sparse_stays_sparse() {

@@ -168,9 +168,16 @@ pub(super) fn are_counts(values: &Values) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::anndata::{AnnData, Frame};
     use crate::linalg::same_with_any_threads;
     use crate::rng::Rng;
     use ndarray::Array2;
+
+    /// A matrix with numbered rows and columns.
+    pub fn sample(x: Matrix) -> AnnData {
+        let (n, m) = x.shape();
+        AnnData::new(x, Frame::with_len(n), Frame::with_len(m)).unwrap()
+    }
 
     /// The same counts in every form and in several number types.
     pub fn forms(n: usize, m: usize) -> Vec<Matrix> {

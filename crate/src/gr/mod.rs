@@ -1,1 +1,0 @@
-//! Spatial graphs, as squidpy's `gr`.
