@@ -12,10 +12,13 @@ pub(super) const MARGIN: f64 = 10.0;
 const GUTTER: f64 = 22.0;
 
 /// Where things go, in CSS pixels.
+#[derive(Clone, Copy)]
 pub(super) struct Layout {
     columns: usize,
     rows: usize,
     plot: (f64, f64),
+    /// Height of a row: that of the plots, or of a legend that is higher.
+    row: f64,
     side: f64,
     header: f64,
     panel_header: f64,
@@ -29,7 +32,7 @@ impl Layout {
         let (columns, rows) = (self.columns as f64, self.rows as f64);
         let width = columns * (self.left + self.plot.0 + self.side) + (columns - 1.0) * GUTTER;
         let height = self.header
-            + rows * (self.panel_header + self.plot.1 + self.below)
+            + rows * (self.panel_header + self.row + self.below)
             + (rows - 1.0) * GUTTER * 0.6;
         (width + 2.0 * MARGIN, height + 2.0 * MARGIN)
     }
@@ -40,8 +43,9 @@ impl Layout {
         let x = MARGIN + column * (self.left + self.plot.0 + self.side + GUTTER) + self.left;
         let y = MARGIN
             + self.header
-            + row * (self.panel_header + self.plot.1 + self.below + GUTTER * 0.6)
-            + self.panel_header;
+            + row * (self.panel_header + self.row + self.below + GUTTER * 0.6)
+            + self.panel_header
+            + (self.row - self.plot.1) / 2.0;
         Rect::at(x + offset.0, y + offset.1, self.plot.0, self.plot.1)
     }
 }
@@ -89,60 +93,79 @@ impl PointMap {
         Ok(r)
     }
 
+    /// The layout of `ready` panels. Where the frame gives a width or height, plots get as large
+    /// as it allows; where they would be tiny in a row, as many stand in it as suit them best.
     pub(super) fn layout(&self, data: &Data, ready: &[Ready], frame: &Frame) -> Result<Layout> {
+        const SMALL: f64 = 130.0;
         let n = ready.len();
         let columns = self.options.columns.unwrap_or(if n == 4 { 2 } else { 3 }).clamp(1, n);
-        let rows = n.div_ceil(columns);
+        let mut best = self.layout_in(columns, data, ready, frame)?;
+        if frame.width.is_some() && self.options.columns.is_none() && best.plot.0 < SMALL {
+            for fewer in (1..columns).rev() {
+                let layout = self.layout_in(fewer, data, ready, frame)?;
+                if layout.plot.0 > best.plot.0 && best.plot.0 < SMALL {
+                    best = layout;
+                }
+            }
+        }
+        Ok(best)
+    }
+
+    fn layout_in(
+        &self,
+        columns: usize,
+        data: &Data,
+        ready: &[Ready],
+        frame: &Frame,
+    ) -> Result<Layout> {
         let embedding = data.kind == Kind::Embedding;
         let extent = self.extent(data)?;
         // Space is to scale; the axes of an embedding have no common unit.
         let aspect = if embedding { 1.0 } else { extent.width() / extent.height() };
-        let room = match columns {
-            1 => (500.0, 400.0),
-            2 => (330.0, 320.0),
-            _ => (250.0, 260.0),
-        };
-        let fit = |w: f64, h: f64| {
-            let width = w.min(h * aspect).max(24.0);
-            (width, width / aspect)
-        };
-        let several = n > 1;
+        let rows = ready.len().div_ceil(columns);
+        let (title, axis) = (ready.iter().any(|r| r.title.is_some()), AXIS_LABEL + 8.0);
         let mut layout = Layout {
             columns,
             rows,
-            plot: fit(room.0, room.1),
+            plot: (0.0, 0.0),
+            row: 0.0,
             side: 0.0,
-            header: if several && frame.title.is_some() { TITLE + 14.0 } else { 0.0 },
-            panel_header: if ready.iter().any(|r| r.title.is_some()) {
-                PANEL_TITLE + 10.0
-            } else {
-                0.0
-            },
-            left: if embedding { AXIS_LABEL + 8.0 } else { 0.0 },
-            below: if embedding { AXIS_LABEL + 8.0 } else { 0.0 },
+            header: if ready.len() > 1 && frame.title.is_some() { TITLE + 14.0 } else { 0.0 },
+            panel_header: if title { PANEL_TITLE + 10.0 } else { 0.0 },
+            left: if embedding { axis } else { 0.0 },
+            below: if embedding { axis } else { 0.0 },
         };
-        // A legend's width depends on the height it has, and that on the width that is left. The
-        // width only grows from round to round, so that it settles.
-        for _ in 0..6 {
-            let widths = ready.iter().map(|r| r.side.width(layout.plot.1));
-            let side = widths.fold(layout.side, f64::max);
-            let settled = side == layout.side;
-            layout.side = side;
-            if frame.width.is_none() && frame.height.is_none() {
-                break;
-            }
-            let (w, h) = layout.size();
-            let per = |total: Option<f64>, now: f64, plot: f64, count: usize| {
-                total.map_or(f64::INFINITY, |t| plot + (t - now) / count as f64)
+        let mut with_width = |width: f64| {
+            layout.plot = (width, width / aspect);
+            let sides = ready.iter().map(|r| r.side.width(layout.plot.1));
+            layout.side = sides.fold(0.0, f64::max);
+            let heights = ready.iter().map(|r| r.side.height(layout.plot.1));
+            layout.row = heights.fold(layout.plot.1, f64::max);
+            layout
+        };
+        if frame.width.is_none() && frame.height.is_none() {
+            let room: (f64, f64) = match columns {
+                1 => (500.0, 400.0),
+                2 => (330.0, 320.0),
+                _ => (250.0, 260.0),
             };
-            layout.plot = fit(
-                per(frame.width, w, layout.plot.0, columns),
-                per(frame.height, h, layout.plot.1, rows),
-            );
-            if settled && layout.side > 0.0 {
-                break;
-            }
+            return Ok(with_width(room.0.min(room.1 * aspect)));
         }
-        Ok(layout)
+        // The largest plots that fit. A legend is the wider the less height it has, so what fits
+        // is tried rather than worked out.
+        let (width, height) =
+            (frame.width.unwrap_or(f64::INFINITY), frame.height.unwrap_or(f64::INFINITY));
+        let mut plot = width.min(height * aspect);
+        while plot > 24.0 {
+            let layout = with_width(plot);
+            let size = layout.size();
+            if size.0 <= width && size.1 <= height {
+                return Ok(layout);
+            }
+            plot -= 1.0;
+        }
+        // Nothing fits beside the legends: some of them will be cut off.
+        let most = (width / columns as f64).min(height / rows as f64 * aspect);
+        Ok(with_width((0.45 * most).clamp(24.0, 500.0)))
     }
 }

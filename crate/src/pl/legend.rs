@@ -15,24 +15,36 @@ const LONGEST: f64 = 150.0;
 /// Names of categories beside a dot of their colour, in as many columns as the height asks for.
 pub(crate) struct Legend {
     entries: Vec<(String, Color)>,
+    /// Lengths of the names.
+    widths: Vec<f64>,
 }
 
 impl Legend {
     pub fn new(entries: Vec<(String, Color)>) -> Self {
         let cut = |(name, color): (String, Color)| (fit(&name, SIZE, false, LONGEST), color);
-        Legend { entries: entries.into_iter().map(cut).collect() }
+        let entries: Vec<(String, Color)> = entries.into_iter().map(cut).collect();
+        let widths = entries.iter().map(|e| text_width(&e.0, SIZE, false)).collect();
+        Legend { entries, widths }
     }
 
-    fn rows(&self, height: f64) -> usize {
-        ((height / ROW).floor() as usize).max(1)
+    /// Rows beside a plot of that height: as many as fit, or more where there would be more than
+    /// two columns beside a low plot.
+    fn rows(&self, plot: f64) -> usize {
+        const ENOUGH: f64 = 324.0;
+        let fit = |height: f64| ((height / ROW).floor() as usize).max(1);
+        let rows = fit(plot);
+        if self.entries.len() <= 2 * rows { rows } else { fit(plot.max(ENOUGH)) }
+    }
+
+    /// Height beside a plot of that height.
+    pub fn height(&self, plot: f64) -> f64 {
+        self.rows(plot).min(self.entries.len()) as f64 * ROW
     }
 
     /// The columns' widths.
     fn columns(&self, height: f64) -> Vec<f64> {
-        let width = |e: &(String, Color)| text_width(&e.0, SIZE, false);
-        let column = |c: &[(String, Color)]| c.iter().map(width).fold(0.0, f64::max);
-        let text = self.entries.chunks(self.rows(height)).map(column);
-        text.map(|w| 2.0 * DOT + 6.0 + w).collect()
+        let longest = |c: &[f64]| c.iter().copied().fold(0.0, f64::max);
+        self.widths.chunks(self.rows(height)).map(|c| 2.0 * DOT + 6.0 + longest(c)).collect()
     }
 
     pub fn width(&self, height: f64) -> f64 {

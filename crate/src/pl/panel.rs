@@ -32,6 +32,14 @@ impl Side {
             Side::Bar(b) => GAP + b.width(),
         }
     }
+
+    /// What it needs beside a plot of that height.
+    pub fn height(&self, plot: f64) -> f64 {
+        match self {
+            Side::Legend(l) => l.height(plot),
+            _ => 0.0,
+        }
+    }
 }
 
 /// A panel with the colours of its points worked out.

@@ -238,6 +238,10 @@ fn sizes_are_kept() {
     let (png, w, h) = spatial(&a, ["domain", "score"]).size(700, 300).render().unwrap();
     let image = Image::decode(&png, "x.png").unwrap();
     assert_eq!((w, h, image.width, image.height), (700, 300, 1400, 600));
+    // Panels that would get too small move below each other.
+    let three = |w: f64| spatial(&a, ["domain", "score", "MBP"]).width(w).dimensions().unwrap();
+    let (wide, narrow) = (three(900.0), three(420.0));
+    assert!(wide.1 < wide.0 / 2 && narrow.1 > narrow.0, "{wide:?} {narrow:?}");
     let (_, w, h) = loss_curve([("a", vec![1.0, 0.5])]).size(320, 200).render().unwrap();
     assert_eq!((w, h), (320, 200));
 }
@@ -328,13 +332,13 @@ fn compare<P: Plot>(name: &str, figure: Figure<P>) {
 #[test]
 fn figures_look_as_they_did() {
     let a = slide(49, 5);
-    let light = |f: Figure<PointMap>| f.theme(Theme::Light).width(320);
+    let light = |f: Figure<PointMap>| f.theme(Theme::Light).width(270);
     compare("categories", light(spatial(&a, "partial").title("Categories")));
     compare("numbers", light(spatial(&a, "score")));
     compare("dark", light(spatial(&a, "MBP").greyscale(true)).theme(Theme::Dark));
-    compare("panels", light(spatial(&a, ["domain", "score", "flat"]).title("Panels")).width(500));
+    compare("panels", light(spatial(&a, ["domain", "score", "flat"]).title("Panels")).width(440));
     compare("embedding", light(umap(&grid(200, 8), "domain").palette("colorblind")));
-    compare("thirty", light(spatial(&grid(100, 30), "domain")).width(420));
+    compare("thirty", light(spatial(&grid(100, 30), "domain")).width(340));
     let loss = |k: f64| (0..60).map(|i| (-0.05 * f64::from(i)).exp() * k + 0.1).collect::<Vec<_>>();
     let curves = loss_curve([("total", loss(3.0)), ("contrast", loss(0.7))]).title("Loss");
     compare("loss", curves.clone().theme(Theme::Light).size(360, 220));
