@@ -1,24 +1,39 @@
 //! Parity of the preprocessing with scanpy 1.11.5 and with STAMGC's own.
 
 use spatialkit::anndata::{AnnData, Frame, Matrix};
+use spatialkit::io;
 use spatialkit::pp::{self, FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, Scale};
-use spatialkit_tests::{Golden, abs, compare, golden, rel};
+use spatialkit_tests::{Golden, abs, compare, golden, golden_dir, rel};
 
-/// The counts of f1 as float32 in each form a matrix can have.
+/// The counts of f1 in each form a matrix can have, read from the files that anndata wrote.
 fn inputs() -> Vec<(&'static str, AnnData)> {
-    let g = golden("scanpy/f1_input");
-    let dense: Matrix = g.matrix_f32("counts").into();
-    let csr = Matrix::Csr(dense.to_csr());
-    let csc = Matrix::Csc(dense.to_csc());
-    [("dense", dense), ("csr", csr), ("csc", csc)]
+    [("csr", "counts.h5ad"), ("csc", "counts_csc.h5ad"), ("dense", "counts_dense_gzip.h5ad")]
         .into_iter()
-        .map(|(form, x)| {
-            let names = g.meta_strings("var_names_original");
-            let mut adata = AnnData::new(x, Frame::with_len(300), Frame::new(names)).unwrap();
+        .map(|(form, file)| {
+            let mut adata = io::read_h5ad(golden_dir().join("scanpy").join(file)).unwrap();
             pp::var_names_make_unique(&mut adata);
             (form, adata)
         })
         .collect()
+}
+
+#[test]
+fn f1_files_hold_the_counts_in_the_form_they_were_written() {
+    let g = golden("scanpy/f1_input");
+    for (file, form) in
+        [("counts.h5ad", "csr"), ("counts_csc.h5ad", "csc"), ("counts_dense_gzip.h5ad", "dense")]
+    {
+        let adata = io::read_h5ad(golden_dir().join("scanpy").join(file)).unwrap();
+        assert_eq!(adata.var.names(), g.meta_strings("var_names_original"), "{file}");
+        let x = adata.x().unwrap();
+        let as_written = match x {
+            Matrix::Csr(_) => "csr",
+            Matrix::Csc(_) => "csc",
+            Matrix::Dense(_) => "dense",
+        };
+        assert_eq!((as_written, x.values().dtype()), (form, "float32"), "{file}");
+        assert_eq!(x.to_array_f64(), g.matrix("counts"), "{file}");
+    }
 }
 
 /// After the gene filters that most cases start from.
