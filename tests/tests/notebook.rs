@@ -162,3 +162,46 @@ fn coordinates_that_are_not_numbers_are_an_error_of_one_cell() {
         "{errors:?}"
     );
 }
+
+/// Cells link the library dynamically: what a function needs of HDF5's C code must be inside it,
+/// not be left to the cell.
+#[test]
+fn every_reader_and_writer_works_from_a_cell() {
+    let Some(kernel) = kernel("every_reader_and_writer_works_from_a_cell") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("files.ipynb");
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let mut cells = vec![format!(
+        "use spatialkit::prelude::*;
+         let slide = datasets::synthetic(&Synthetic::default().n_genes(50))?;
+         io::write_h5ad(&slide, {0:?})?;
+         io::write_h5ad_with(&slide, {1:?}, &io::WriteOptions::default().gzip(4))?;
+         assert_eq!(io::read_h5ad({0:?})?.shape(), slide.shape());
+         assert_eq!(io::read_h5ad_with({1:?}, &io::ReadOptions::default())?.x()?, slide.x()?);
+         pl::spatial(&slide, \"layer\").save({2:?})?;
+         pl::spatial(&slide, \"layer\").save({3:?})?;",
+        file("a.h5ad"),
+        file("b.h5ad"),
+        file("a.png"),
+        file("a.svg"),
+    )];
+    if let Some(slide) = shared("readers of Visium folders", "data/dlpfc/151673_spaceranger") {
+        let slide = slide.to_str().unwrap();
+        cells.push(format!(
+            "let visium = io::read_visium({slide:?})?;
+             let tenx = io::read_10x_h5({0:?})?;
+             assert_eq!(visium.n_vars(), tenx.n_vars());
+             let known = io::read_labels({1:?}, &visium)?;
+             assert_eq!(known.categories.len(), 7);",
+            format!("{slide}/filtered_feature_bc_matrix.h5"),
+            format!("{slide}/truth.txt"),
+        ));
+    }
+    let placenta = "data/visium_mouse_placenta/filtered_feature_bc_matrix";
+    if let Some(folder) = shared("reader of mtx folders", placenta) {
+        cells.push(format!("io::read_10x_mtx({:?})?.n_obs()", folder.to_str().unwrap()));
+    }
+    notebooks::write(&path, &cells.iter().map(String::as_str).collect::<Vec<_>>());
+    let run = notebooks::run(&kernel, &path, &[], &[]);
+    assert!(run.success, "{}", run.log);
+}

@@ -35,7 +35,11 @@ const LABEL_COLUMNS: [&str; 12] = [
 /// [`Error::Io`] for a missing file; [`Error::Format`] when no barcode matches, or when it is not
 /// clear which column holds the labels (naming the columns).
 pub fn read_labels(path: impl AsRef<Path>, adata: &AnnData) -> Result<Categorical> {
-    let (path, column) = split_column(path.as_ref());
+    read_table(path.as_ref(), adata)
+}
+
+fn read_table(path: &Path, adata: &AnnData) -> Result<Categorical> {
+    let (path, column) = split_column(path);
     files::check_file(&path)?;
     let text = files::read_text(&path)?;
     let text = text.trim_start_matches('\u{feff}');

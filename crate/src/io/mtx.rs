@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// [`Error::Format`] naming the files that were looked for, or the line that is malformed.
 pub fn read_10x_mtx(folder: impl AsRef<Path>) -> Result<AnnData> {
-    let folder = folder.as_ref();
+    read_folder(folder.as_ref())
+}
+
+fn read_folder(folder: &Path) -> Result<AnnData> {
     files::check_folder(folder)?;
     let matrix = find(folder, &["matrix.mtx", "matrix.mtx.gz"])?;
     let barcodes = find(folder, &["barcodes.tsv", "barcodes.tsv.gz"])?;

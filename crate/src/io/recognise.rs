@@ -16,7 +16,10 @@ const KNOWN: &str = "an .h5ad file, a 10x .h5 file, a Visium folder (a matrix an
 /// [`Error::Format`] saying what was looked for when it is none of these; otherwise the errors of
 /// the reader it was given to.
 pub fn read(path: impl AsRef<Path>) -> Result<AnnData> {
-    let path = path.as_ref();
+    read_path(path.as_ref())
+}
+
+fn read_path(path: &Path) -> Result<AnnData> {
     let meta = fs::metadata(path).map_err(|e| files::missing(path, e))?;
     if meta.is_dir() { read_folder(path) } else { read_file(path) }
 }

@@ -48,7 +48,11 @@ impl TenxH5 {
     /// # Errors
     /// As [`read_10x_h5`]; [`Error::Format`] listing the genomes when `genome` is not one of them.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<AnnData> {
-        let root = h5::open(path.as_ref())?;
+        self.read_path(path.as_ref())
+    }
+
+    fn read_path(&self, path: &Path) -> Result<AnnData> {
+        let root = h5::open(path)?;
         if root.contains("matrix") {
             return self.version_3(&root.group("matrix")?);
         }

@@ -72,7 +72,11 @@ impl Visium {
     /// # Errors
     /// As [`read_visium`].
     pub fn read(&self, folder: impl AsRef<Path>) -> Result<AnnData> {
-        let folder = inner_folder(folder.as_ref())?;
+        self.read_folder(folder.as_ref())
+    }
+
+    fn read_folder(&self, folder: &Path) -> Result<AnnData> {
+        let folder = inner_folder(folder)?;
         let spatial = folder.join("spatial");
         let counts = self.find_counts(&folder)?;
         let positions = find_positions(&folder, &spatial)?;

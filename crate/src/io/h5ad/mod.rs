@@ -67,8 +67,11 @@ pub fn read_h5ad(path: impl AsRef<Path>) -> Result<AnnData> {
 /// # Errors
 /// As [`read_h5ad`].
 pub fn read_h5ad_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<AnnData> {
-    let root = h5::open(path.as_ref())?;
-    read::Reader { options }.anndata(&root)
+    fn inner(path: &Path, options: &ReadOptions) -> Result<AnnData> {
+        let root = h5::open(path)?;
+        read::Reader { options }.anndata(&root)
+    }
+    inner(path.as_ref(), options)
 }
 
 /// Writes an `.h5ad` file as anndata 0.12 does. The file is written beside and renamed, so that a
@@ -91,6 +94,9 @@ pub fn write_h5ad_with(
     path: impl AsRef<Path>,
     options: &WriteOptions,
 ) -> Result<()> {
-    adata.check()?;
-    h5::create(path.as_ref(), options, |root| write::anndata(root, adata))
+    fn inner(adata: &AnnData, path: &Path, options: &WriteOptions) -> Result<()> {
+        adata.check()?;
+        h5::create(path, options, |root| write::anndata(root, adata))
+    }
+    inner(adata, path.as_ref(), options)
 }
