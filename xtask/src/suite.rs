@@ -4,7 +4,7 @@
 //! stand at the end, so that no green run hides what it did not look at.
 
 use crate::product;
-use crate::tools::{cargo_command, python_env, root, run, say};
+use crate::tools::{cargo_command, python_env, run, say};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -161,7 +161,6 @@ pub fn run_suite(fast: bool) -> Result<ExitCode> {
             Err(e) => tally.skipped.push(format!("tests that need Python: {e:#}")),
         }
     }
-    whole.current_dir(root());
     tally.cargo_test("end to end", whole);
     Ok(tally.report())
 }

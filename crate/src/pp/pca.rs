@@ -1,7 +1,7 @@
 //! Principal components of the expression.
 
 use super::hvg::masked;
-use crate::anndata::{AnnData, Map, Matrix, Value, Values};
+use crate::anndata::{AnnData, Map, Matrix, Sparse, Value, Values};
 use crate::error::{Error, Result};
 use crate::linalg::{self, Centered, Csr, PcaFit, PcaSolver, Real};
 use ndarray::{Array2, ArrayView2};
@@ -147,30 +147,22 @@ pub fn pca(adata: &mut AnnData, options: Pca) -> Result<()> {
 }
 
 fn fit<T: Real>(x: &Matrix, values: &[T], k: usize, options: &Pca) -> Result<PcaFit> {
+    let compressed = |m: &Sparse, nrows, ncols| Csr {
+        nrows,
+        ncols,
+        indptr: m.indptr.clone(),
+        indices: m.indices.clone(),
+        values: values.to_vec(),
+    };
     let operator = match x {
         Matrix::Dense(m) => {
             let view = ArrayView2::from_shape((m.nrows, m.ncols), values)
                 .expect("a dense matrix holds as many values as its shape says");
             Centered::dense(view, options.zero_center)?
         }
-        Matrix::Csr(m) => {
-            let csr = Csr {
-                nrows: m.nrows,
-                ncols: m.ncols,
-                indptr: m.indptr.clone(),
-                indices: m.indices.clone(),
-                values: values.to_vec(),
-            };
-            Centered::sparse(csr, options.zero_center)?
-        }
+        Matrix::Csr(m) => Centered::sparse(compressed(m, m.nrows, m.ncols), options.zero_center)?,
         Matrix::Csc(m) => {
-            let transposed = Csr {
-                nrows: m.ncols,
-                ncols: m.nrows,
-                indptr: m.indptr.clone(),
-                indices: m.indices.clone(),
-                values: values.to_vec(),
-            };
+            let transposed = compressed(m, m.ncols, m.nrows);
             Centered::sparse(transposed.transpose(), options.zero_center)?
         }
     };

@@ -149,10 +149,7 @@ impl Channel {
         for piece in capture.output() {
             match piece {
                 Piece::Text(name, text) => self.publisher.stream(name, &text),
-                Piece::Bundle(bundle) => {
-                    let content = json!({"data": bundle, "metadata": {}, "transient": {}});
-                    self.publisher.publish("display_data", content);
-                }
+                Piece::Bundle(bundle) => self.show(&bundle),
                 Piece::Ask { prompt, password } => {
                     let channel = self.clone();
                     std::thread::spawn(move || {
@@ -162,6 +159,12 @@ impl Channel {
                 }
             }
         }
+    }
+
+    /// Publishes what the engine's own markers carried.
+    fn show<B: serde::Serialize>(&self, bundle: &B) {
+        let content = json!({"data": bundle, "metadata": {}, "transient": {}});
+        self.publisher.publish("display_data", content);
     }
 
     fn event(&self, event: &Value) {
@@ -205,11 +208,11 @@ impl Channel {
         self.drain();
         let mut capture = lock(&self.capture);
         for piece in capture.rest() {
-            if let Piece::Text(name, text) = piece {
-                self.publisher.stream(name, &text);
-            } else if let Piece::Bundle(bundle) = piece {
-                let content = json!({"data": bundle, "metadata": {}, "transient": {}});
-                self.publisher.publish("display_data", content);
+            match piece {
+                Piece::Text(name, text) => self.publisher.stream(name, &text),
+                Piece::Bundle(bundle) => self.show(&bundle),
+                // Nobody is left to take the answer.
+                Piece::Ask { .. } => {}
             }
         }
         let mut cell = lock(&self.cell);

@@ -40,7 +40,7 @@ pub fn build(facade: &Facade, args: &[OsString], check: bool) -> Result<i32> {
 }
 
 /// Whether `[dependencies]` names anything.
-fn has_dependencies(manifest: &str) -> bool {
+pub(super) fn has_dependencies(manifest: &str) -> bool {
     manifest
         .lines()
         .skip_while(|line| line.trim() != "[dependencies]")

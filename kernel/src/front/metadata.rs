@@ -5,6 +5,7 @@
 //! compiler alone (its target and configuration) is asked once and
 //! kept in the cache folder.
 
+use super::build::has_dependencies;
 use super::real_cargo_command;
 use crate::cache;
 use crate::facade::{Facade, ctx_metadata, dependency_edge, write_beside};
@@ -29,17 +30,12 @@ pub fn metadata(facade: &Facade, args: &[OsString]) -> Result<i32> {
     }
     let no_deps = args.iter().any(|a| a == "--no-deps");
     let mut answer = ctx_metadata(&folder, facade);
-    let plain = text
-        .lines()
-        .skip_while(|line| line.trim() != "[dependencies]")
-        .skip(1)
-        .all(|line| line.trim().is_empty());
     if no_deps {
         if let Some(packages) = answer["packages"].as_array_mut() {
             packages.truncate(1);
         }
         answer["resolve"] = Value::Null;
-    } else if !plain {
+    } else if has_dependencies(&text) {
         let out =
             real_cargo_command(facade).args(args).output().context("cannot run cargo metadata")?;
         std::io::stderr().write_all(&out.stderr)?;
