@@ -4,17 +4,22 @@
 //! Reading and writing files is in [`io`](crate::io); computing on the slots in
 //! [`pp`](crate::pp) and [`tl`](crate::tl).
 
+mod categories;
 mod frame;
 mod index;
+mod join;
 mod matrix;
+mod names;
 mod select;
 mod subset;
 mod summary;
 mod take;
+mod transpose;
 mod value;
 mod values;
 
 pub use frame::{Categorical, Column, Frame};
+pub use join::{How, Joined};
 pub use matrix::{Dense, Matrix, Sparse};
 pub use select::Select;
 pub use value::{Map, Value};

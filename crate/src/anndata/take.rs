@@ -82,6 +82,29 @@ impl Dense {
     }
 }
 
+impl Dense {
+    /// Rows as columns, by square tiles so that both sides are read and written in runs.
+    pub(super) fn transpose(&self) -> Dense {
+        const TILE: usize = 32;
+        let (nrows, ncols) = (self.ncols, self.nrows);
+        let values = same_type!(&self.values, v => {
+            let mut out = vec![Default::default(); nrows * ncols];
+            out.par_chunks_mut((TILE * ncols).max(1)).enumerate().for_each(|(b, part)| {
+                let first = b * TILE;
+                for start in (0..ncols).step_by(TILE) {
+                    for (i, row) in part.chunks_exact_mut(ncols).enumerate() {
+                        for c in start..(start + TILE).min(ncols) {
+                            row[c] = v[c * nrows + first + i];
+                        }
+                    }
+                }
+            });
+            out
+        });
+        Dense { nrows, ncols, values }
+    }
+}
+
 impl Sparse {
     /// The compressed rows (or columns) at `keep`, in that order.
     fn take_major(&self, shape: (usize, usize), keep: &[usize]) -> Sparse {
@@ -253,6 +276,15 @@ mod tests {
         let (shape, sorted) = ((m.nrows, m.ncols), m.clone());
         Sparse::new(shape, true, m.indptr, m.indices, m.values).unwrap();
         assert_eq!(Matrix::Csr(sorted.clone()).to_csr(), sorted);
+    }
+
+    #[test]
+    fn transposed_numbers_change_places() {
+        let (plain, forms) = forms(131, 67);
+        for m in &forms {
+            assert_eq!(m.transpose().to_array_f64(), plain.t());
+        }
+        assert_eq!(Matrix::from(Array2::<f32>::zeros((0, 3))).transpose().shape(), (3, 0));
     }
 
     #[test]
