@@ -289,6 +289,12 @@ impl Frame {
         self.columns.shift_remove(name)
     }
 
+    /// The rows with their names and nothing else.
+    pub(super) fn without_columns(&self) -> Frame {
+        let (index, index_name) = (self.index.clone(), self.index_name.clone());
+        Frame { index, index_name, columns: IndexMap::new() }
+    }
+
     /// The rows at `indices`, in that order; a copy.
     pub fn take(&self, indices: &[usize]) -> Frame {
         Frame {
