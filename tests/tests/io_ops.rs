@@ -345,8 +345,8 @@ fn parts_and_turns_of_real_files_are_what_anndata_makes() {
     let twice = cases.dir.path().join("twice.h5ad");
     let name = |i: usize, of: [&str; 4]| of[i % 4].to_string();
     let mut a = made(1);
-    a.var.set_names((0..a.n_vars()).map(|j| name(j, ["g", "g-1", "g", "h"])).collect()).unwrap();
-    a.obs.set_names((0..a.n_obs()).map(|i| name(i, ["s", "s", "t", "s-1"])).collect()).unwrap();
+    a.set_var_names((0..a.n_vars()).map(|j| name(j, ["g", "g-1", "g", "h"])).collect()).unwrap();
+    a.set_obs_names((0..a.n_obs()).map(|i| name(i, ["s", "s", "t", "s-1"])).collect()).unwrap();
     a.raw = None;
     io::write_h5ad(&a, &twice).unwrap();
     a.obs_names_make_unique();

@@ -6,7 +6,7 @@
 //! | numbers | numpy's common type; `float64` for whole numbers where some are missing |
 //! | booleans | booleans; nullable where some are missing |
 //! | nullable, or nullable and not | nullable of the common type |
-//! | categories | the union in natural order; ordered ones that differ become text |
+//! | categories | the union in natural order (the first's own if it has them all); ordered ones that differ become text |
 //! | texts, or categories and texts | text |
 //! | texts and numbers | text (pandas: objects) |
 
@@ -134,7 +134,9 @@ fn categories(parts: &[(Option<&Column>, usize)]) -> Column {
             }
         }
     } else {
-        all
+        // As in pandas, where the order says nothing, the first keeps its own if it has them all.
+        let complete = |c: &&Categorical| c.categories.len() == all.categories.len();
+        there().next().filter(complete).cloned().unwrap_or(all)
     };
     let at: HashMap<&str, i32> =
         all.categories.iter().enumerate().map(|(i, c)| (c.as_str(), i as i32)).collect();
