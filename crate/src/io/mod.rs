@@ -4,6 +4,7 @@
 //! |---|---|
 //! | whatever it is | [`read`] |
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
+//! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
@@ -23,6 +24,7 @@ mod tenx;
 #[cfg(test)]
 mod tests;
 mod visium;
+mod zarr;
 
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
 pub use labels::{labels, labels_beside, read_labels};
@@ -30,3 +32,4 @@ pub use mtx::read_10x_mtx;
 pub use recognise::read;
 pub use tenx::{TenxH5, read_10x_h5};
 pub use visium::{Visium, read_visium};
+pub use zarr::{read_zarr, read_zarr_with};

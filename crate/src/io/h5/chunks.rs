@@ -7,6 +7,7 @@
 
 use super::{Data, Dtype};
 use crate::anndata::Values;
+use crate::io::store::bytes_of;
 use flate2::{Decompress, FlushDecompress, Status};
 use hdf5::Datatype;
 use hdf5::filters::Filter;
@@ -55,16 +56,6 @@ pub(super) fn read(data: &Data, dtype: &Dtype, file_type: &Datatype, n: usize) -
         };
     }
     read_as!(F32 f32, F64 f64, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
-}
-
-/// Plain numbers that may be any bytes.
-trait Plain: Copy {}
-macro_rules! plain { ($($t:ty)*) => { $(impl Plain for $t {})* } }
-plain!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64);
-
-fn bytes_of<T: Plain>(v: &mut [T]) -> &mut [u8] {
-    // Any bytes are a valid `T`, and bytes need no alignment.
-    unsafe { std::slice::from_raw_parts_mut(v.as_mut_ptr().cast(), size_of_val(v)) }
 }
 
 impl Plan {

@@ -3,11 +3,13 @@
 //!
 //! Whatever goes wrong is reported with the file and the key that it is about.
 
+mod bytes;
 mod elements;
 
+pub(super) use bytes::{Plain, bytes_of, zeros};
 pub(super) use elements::{Attributes, Elements, indices, positions};
 
-use super::h5;
+use super::{h5, zarr};
 use crate::anndata::Values;
 use crate::error::{Error, Result};
 
@@ -15,6 +17,7 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 pub(super) enum Group {
     Hdf5(h5::Group),
+    Zarr(zarr::Group),
 }
 
 /// An n-dimensional array of elements of one type.
@@ -30,6 +33,7 @@ pub(super) struct Data {
 #[derive(Clone)]
 enum Array {
     Hdf5(h5::Data),
+    Zarr(zarr::Data),
 }
 
 /// A member of a group.
@@ -59,11 +63,33 @@ impl From<h5::Node> for Node {
     }
 }
 
+impl From<zarr::Group> for Group {
+    fn from(group: zarr::Group) -> Self {
+        Group::Zarr(group)
+    }
+}
+
+impl From<zarr::Data> for Data {
+    fn from(data: zarr::Data) -> Self {
+        Data { shape: data.shape.clone(), is_null: data.is_null, inner: Array::Zarr(data) }
+    }
+}
+
+impl From<zarr::Node> for Node {
+    fn from(node: zarr::Node) -> Self {
+        match node {
+            zarr::Node::Group(g) => Node::Group(g.into()),
+            zarr::Node::Data(d) => Node::Data(d.into()),
+        }
+    }
+}
+
 /// The same call on whatever is inside.
 macro_rules! each {
     ($of:expr, $inner:ident => $call:expr) => {
         match $of {
             Self::Hdf5($inner) => $call,
+            Self::Zarr($inner) => $call,
         }
     };
 }
@@ -126,6 +152,14 @@ impl Array {
     fn read(&self) -> Result<Elements> {
         each!(self, d => d.read())
     }
+
+    fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
+        each!(self, d => d.attribute(name))
+    }
+
+    fn has_attribute(&self, name: &str) -> bool {
+        each!(self, d => d.has_attribute(name))
+    }
 }
 
 impl Data {
@@ -151,6 +185,7 @@ impl Data {
     pub fn is_text(&self) -> Result<bool> {
         match &self.inner {
             Array::Hdf5(d) => Ok(d.dtype()?.is_text()),
+            Array::Zarr(d) => Ok(d.is_text()),
         }
     }
 
@@ -158,6 +193,7 @@ impl Data {
     pub fn is_fixed_text(&self) -> Result<bool> {
         match &self.inner {
             Array::Hdf5(d) => Ok(matches!(d.dtype()?, h5::Dtype::FixedText(_))),
+            Array::Zarr(_) => Ok(false),
         }
     }
 
@@ -220,14 +256,10 @@ impl Attributes for Group {
 
 impl Attributes for Data {
     fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
-        match &self.inner {
-            Array::Hdf5(d) => d.attribute(name),
-        }
+        self.inner.attribute(name)
     }
     fn has_attribute(&self, name: &str) -> bool {
-        match &self.inner {
-            Array::Hdf5(d) => d.has_attribute(name),
-        }
+        self.inner.has_attribute(name)
     }
     fn fault(&self, reason: String) -> Error {
         self.error(reason)
