@@ -8,6 +8,7 @@
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
+//! | table: CSV, TSV, other text, parquet | [`read_table`], [`Table`] |
 //! | table of labels by barcode | [`read_labels`], [`labels`] |
 //!
 //! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
@@ -19,6 +20,7 @@ mod h5ad;
 mod labels;
 mod mtx;
 mod recognise;
+mod table;
 mod store;
 mod tenx;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad,
 pub use labels::{labels, labels_beside, read_labels};
 pub use mtx::read_10x_mtx;
 pub use recognise::read;
+pub use table::{Blocks, Table, read_table};
 pub use tenx::{TenxH5, read_10x_h5};
 pub use visium::{Visium, read_visium};
 pub use zarr::{read_zarr, read_zarr_with};
