@@ -7,6 +7,7 @@
 mod chunks;
 mod dtype;
 mod heaps;
+mod probe;
 mod read;
 mod texts;
 mod write;
@@ -62,6 +63,7 @@ pub(super) enum Node {
 /// Opens the root group of an HDF5 file for reading.
 pub(super) fn open(path: &Path) -> Result<Group> {
     let size = files::check_file(path)?;
+    probe::check(path)?;
     let file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
     if heaps::endless(path, size) {
         return Err(Error::format(path, "damaged HDF5 file: a heap of texts has an empty entry")

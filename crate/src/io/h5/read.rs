@@ -118,6 +118,23 @@ pub(super) fn attribute(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements)
     Ok((shape, elements))
 }
 
+/// Looks at everything that describes a data set, and at its elements if they take at most `small`
+/// bytes; HDF5 does all of it, and whatever it says is dropped.
+pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
+    let _ = (data.chunk(), data.filters(), data.offset(), data.is_chunked());
+    let _ = data.chunks_visit(|_| 0);
+    let (Ok(space), Ok(file_type)) = (data.space(), data.dtype()) else { return };
+    let stored = sync(|| unsafe { H5Dget_storage_size(data.id()) });
+    let Ok((memory_type, dtype)) = native(&file_type) else { return };
+    let n = space.shape().iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+    if !space.is_null() && (n as u64).saturating_mul(dtype.size() as u64).max(stored) <= small {
+        let id = data.id();
+        let _ = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
+            H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer)
+        });
+    }
+}
+
 /// The type in memory for a type in a file: this machine's byte order, nothing else changed.
 fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
     sync(|| unsafe {
