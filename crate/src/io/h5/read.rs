@@ -1,8 +1,10 @@
 //! Reading elements with the type they have in the file.
 
-use super::{Data, Dtype, chunks, texts};
-use crate::anndata::Values;
+use super::buffer::{Plain, unsigned, zeroed};
+use super::{Data, Dtype, plan, texts};
+use crate::anndata::{Values, with_values};
 use crate::error::Result;
+use rayon::prelude::*;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
@@ -34,9 +36,9 @@ impl Elements {
 }
 
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
-const MOST_EXPANSION: u64 = 1100;
+pub(super) const MOST_EXPANSION: u64 = 1100;
 /// Below this, a header is believed without a look at the bytes stored.
-const HARMLESS: u64 = 64 << 20;
+pub(super) const HARMLESS: u64 = 64 << 20;
 
 impl Data {
     /// Number of elements.
@@ -56,7 +58,7 @@ impl Data {
     }
 
     /// Checks that a file of this size can hold what the shape claims, before memory is taken.
-    fn check_size(&self, bytes: u64) -> Result<()> {
+    pub(super) fn check_size(&self, bytes: u64) -> Result<()> {
         let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
         let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
         if bytes <= HARMLESS || bytes <= bound {
@@ -75,8 +77,11 @@ impl Data {
         let (memory_type, dtype) = native(&file_type).map_err(|reason| self.error(reason))?;
         let bytes = (n as u64).saturating_mul(dtype.size() as u64);
         self.check_size(bytes)?;
+        let rows = self.shape.first().copied().unwrap_or(1);
         if n > 0
-            && let Some(values) = chunks::read(self, &dtype, &file_type, n)
+            && let Some(size) = plan::plain_size(&file_type)
+            && let Some(plan) = plan::Plan::new(self, size)
+            && let Some(values) = plan::read(&plan, 0..rows, &dtype)
         {
             return Ok(Elements::Values(values));
         }
@@ -116,23 +121,7 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one is negative.
     pub fn positions(&self) -> Result<Vec<usize>> {
-        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not a position"));
-        macro_rules! convert {
-            ($v:expr) => {
-                $v.iter().map(|&x| usize::try_from(x).map_err(|_| bad(&x))).collect()
-            };
-        }
-        match self.values()? {
-            Values::I64(v) => convert!(v),
-            Values::I32(v) => convert!(v),
-            Values::I16(v) => convert!(v),
-            Values::I8(v) => convert!(v),
-            Values::U64(v) => convert!(v),
-            Values::U32(v) => convert!(v),
-            Values::U16(v) => convert!(v),
-            Values::U8(v) => convert!(v),
-            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
-        }
+        self.whole_numbers("a position")
     }
 
     /// All elements as `u32`.
@@ -140,23 +129,74 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one does not fit.
     pub fn indices(&self) -> Result<Vec<u32>> {
-        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not an index below 2^32"));
+        match self.dtype()? {
+            // The usual width: the same bytes.
+            Dtype::I32 | Dtype::U32 => match self.values()? {
+                Values::U32(v) => Ok(v),
+                Values::I32(v) => unsigned(v)
+                    .map_err(|x| self.error(format!("{x} is not an index below 2^32"))),
+                other => Err(self.error(format!("expected int32, found {}", other.dtype()))),
+            },
+            _ => self.whole_numbers("an index below 2^32"),
+        }
+    }
+
+    /// All elements of a list as another type of whole numbers, converted piece by piece so that
+    /// there is no second copy of all.
+    fn whole_numbers<T>(&self, what: &str) -> Result<Vec<T>>
+    where
+        T: Plain + TryFrom<i8> + TryFrom<i16> + TryFrom<i32> + TryFrom<i64>,
+        T: TryFrom<u8> + TryFrom<u16> + TryFrom<u32> + TryFrom<u64>,
+    {
+        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not {what}"));
         macro_rules! convert {
-            ($v:expr) => {
-                $v.iter().map(|&x| u32::try_from(x).map_err(|_| bad(&x))).collect()
+            ($v:expr, $slot:expr) => {
+                $v.par_iter().zip($slot.par_iter_mut()).try_for_each(|(&x, slot)| {
+                    *slot = T::try_from(x).map_err(|_| bad(&x))?;
+                    Ok(())
+                })
             };
         }
-        match self.values()? {
-            Values::U32(v) => Ok(v),
-            Values::I32(v) => convert!(v),
-            Values::I64(v) => convert!(v),
-            Values::I16(v) => convert!(v),
-            Values::I8(v) => convert!(v),
-            Values::U64(v) => convert!(v),
-            Values::U16(v) => convert!(v),
-            Values::U8(v) => convert!(v),
+        self.converted(|values, slot| match values {
+            Values::I64(v) => convert!(v, slot),
+            Values::I32(v) => convert!(v, slot),
+            Values::I16(v) => convert!(v, slot),
+            Values::I8(v) => convert!(v, slot),
+            Values::U64(v) => convert!(v, slot),
+            Values::U32(v) => convert!(v, slot),
+            Values::U16(v) => convert!(v, slot),
+            Values::U8(v) => convert!(v, slot),
             other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
+        })
+    }
+
+    /// All elements of a list as `float32`, converted piece by piece.
+    pub fn floats(&self) -> Result<Vec<f32>> {
+        self.converted(|values, slot| {
+            with_values!(values, v => {
+                v.par_iter().zip(slot.par_iter_mut()).for_each(|(&x, slot)| *slot = x as f32)
+            });
+            Ok(())
+        })
+    }
+
+    fn converted<T: Plain>(
+        &self,
+        convert: impl Fn(&Values, &mut [T]) -> Result<()>,
+    ) -> Result<Vec<T>> {
+        let n = self.len()?;
+        if self.shape.len() != 1 || n == 0 {
+            let mut out = zeroed(n).map_err(|reason| self.error(reason))?;
+            convert(&self.values()?, &mut out)?;
+            return Ok(out);
         }
+        let slabs = self.slabs()?;
+        slabs.check(n)?;
+        let mut out = zeroed(n).map_err(|reason| self.error(reason))?;
+        for (range, slot) in slabs.pieces(n, slabs.piece(1)).zip(out.chunks_mut(slabs.piece(1))) {
+            convert(&slabs.read(range)?, slot)?;
+        }
+        Ok(out)
     }
 }
 
@@ -179,7 +219,7 @@ pub(super) fn attribute(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements)
 }
 
 /// The type in memory for a type in a file: this machine's byte order, nothing else changed.
-fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
+pub(super) fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
     sync(|| unsafe {
         let id = H5Tget_native_type(file.id(), H5T_DIR_DEFAULT);
         let memory: Datatype = hdf5::from_id(id).map_err(|_| "unknown data type".to_string())?;
@@ -193,15 +233,11 @@ fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
 }
 
 /// Takes room for `n` elements of type `T` and lets `fill` write them.
-fn filled<T: Clone + Default>(
+fn filled<T: Plain>(
     n: usize,
     fill: impl FnOnce(*mut std::ffi::c_void) -> i32,
 ) -> Result<Vec<T>, String> {
-    let mut buffer: Vec<T> = Vec::new();
-    buffer
-        .try_reserve_exact(n)
-        .map_err(|_| format!("{} bytes do not fit in memory", n.saturating_mul(size_of::<T>())))?;
-    buffer.resize(n, T::default());
+    let mut buffer: Vec<T> = zeroed(n)?;
     if n > 0 {
         sync(|| {
             if fill(buffer.as_mut_ptr().cast()) < 0 {
@@ -215,7 +251,7 @@ fn filled<T: Clone + Default>(
 }
 
 /// Reads `n` elements of type `dtype` by `read(memory type, buffer)`.
-fn elements(
+pub(super) fn elements(
     memory: &Datatype,
     dtype: &Dtype,
     n: usize,
