@@ -40,6 +40,8 @@ pub(super) const MOST_EXPANSION: u64 = 1100;
 /// Below this, a header is believed without a look at the bytes stored.
 pub(super) const HARMLESS: u64 = 64 << 20;
 
+const INDEX: &str = "an index below 2^32";
+
 impl Data {
     /// Number of elements.
     ///
@@ -131,13 +133,27 @@ impl Data {
     pub fn indices(&self) -> Result<Vec<u32>> {
         match self.dtype()? {
             // The usual width: the same bytes.
-            Dtype::I32 | Dtype::U32 => match self.values()? {
-                Values::U32(v) => Ok(v),
-                Values::I32(v) => unsigned(v)
-                    .map_err(|x| self.error(format!("{x} is not an index below 2^32"))),
-                other => Err(self.error(format!("expected int32, found {}", other.dtype()))),
-            },
-            _ => self.whole_numbers("an index below 2^32"),
+            Dtype::I32 | Dtype::U32 => self.as_indices(self.values()?),
+            _ => self.whole_numbers(INDEX),
+        }
+    }
+
+    /// Some of the elements as `u32`.
+    pub(super) fn as_indices(&self, values: Values) -> Result<Vec<u32>> {
+        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not {INDEX}"));
+        macro_rules! convert {
+            ($v:expr) => { $v.iter().map(|&x| u32::try_from(x).map_err(|_| bad(&x))).collect() };
+        }
+        match values {
+            Values::U32(v) => Ok(v),
+            Values::I32(v) => unsigned(v).map_err(|x| bad(&x)),
+            Values::I64(v) => convert!(v),
+            Values::I16(v) => convert!(v),
+            Values::I8(v) => convert!(v),
+            Values::U64(v) => convert!(v),
+            Values::U16(v) => convert!(v),
+            Values::U8(v) => Ok(v.into_iter().map(u32::from).collect()),
+            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
         }
     }
 

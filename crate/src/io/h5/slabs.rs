@@ -82,6 +82,11 @@ impl Slabs {
         self.data.check_size(bytes)
     }
 
+    /// The elements of `rows` of a list as `u32`.
+    pub fn read_indices(&self, rows: Range<usize>) -> Result<Vec<u32>> {
+        self.data.as_indices(self.read(rows)?)
+    }
+
     /// The elements of `rows`, which must be numbers or booleans.
     pub fn read(&self, rows: Range<usize>) -> Result<Values> {
         let data = &self.data;
