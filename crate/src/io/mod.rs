@@ -18,6 +18,7 @@ mod h5ad;
 mod labels;
 mod mtx;
 mod recognise;
+mod store;
 mod tenx;
 #[cfg(test)]
 mod tests;

@@ -50,7 +50,7 @@ fn large_pages(start: *mut u8, bytes: usize) {
 fn large_pages(_: *mut u8, _: usize) {}
 
 /// `i32` as `u32` in the same memory, or the first that is negative.
-pub(super) fn unsigned(v: Vec<i32>) -> Result<Vec<u32>, i32> {
+pub(in crate::io) fn unsigned(v: Vec<i32>) -> Result<Vec<u32>, i32> {
     if let Some(&bad) = v.iter().find(|x| **x < 0) {
         return Err(bad);
     }

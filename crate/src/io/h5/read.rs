@@ -1,10 +1,10 @@
 //! Reading elements with the type they have in the file.
 
-use super::buffer::{Plain, unsigned, zeroed};
-use super::{Data, Dtype, plan, texts};
-use crate::anndata::{Values, with_values};
+use super::buffer::{Plain, zeroed};
+use super::{Data, Dtype, Elements, plan, texts};
+use crate::anndata::Values;
 use crate::error::Result;
-use rayon::prelude::*;
+use crate::io::store;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
@@ -13,34 +13,10 @@ use hdf5_sys::h5s::H5S_ALL;
 use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
 use std::ffi::{CStr, c_char};
 
-/// Elements of a data set or attribute in row-major order.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::io) enum Elements {
-    /// Numbers or booleans.
-    Values(Values),
-    /// Texts.
-    Strings(Vec<String>),
-    /// Records: for each field its name, the lengths of its own axes, and its elements.
-    Record(Vec<(String, Vec<usize>, Elements)>),
-}
-
-impl Elements {
-    /// Number of elements, of records the number of elements in the first field.
-    pub fn len(&self) -> usize {
-        match self {
-            Elements::Values(v) => v.len(),
-            Elements::Strings(v) => v.len(),
-            Elements::Record(fields) => fields.first().map_or(0, |f| f.2.len()),
-        }
-    }
-}
-
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
 pub(super) const MOST_EXPANSION: u64 = 1100;
 /// Below this, a header is believed without a look at the bytes stored.
 pub(super) const HARMLESS: u64 = 64 << 20;
-
-const INDEX: &str = "an index below 2^32";
 
 impl Data {
     /// Number of elements.
@@ -103,19 +79,12 @@ impl Data {
 
     /// All elements, which must be numbers or booleans.
     pub fn values(&self) -> Result<Values> {
-        match self.read()? {
-            Elements::Values(v) => Ok(v),
-            Elements::Strings(_) => Err(self.error("expected numbers, found text")),
-            Elements::Record(_) => Err(self.error("expected numbers, found records")),
-        }
+        self.read()?.into_values().map_err(|reason| self.error(reason))
     }
 
     /// All elements, which must be text.
     pub fn strings(&self) -> Result<Vec<String>> {
-        match self.read()? {
-            Elements::Strings(v) => Ok(v),
-            _ => Err(self.error("expected text, found numbers")),
-        }
+        self.read()?.into_strings().map_err(|reason| self.error(reason))
     }
 
     /// All elements as positions.
@@ -123,7 +92,7 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one is negative.
     pub fn positions(&self) -> Result<Vec<usize>> {
-        self.whole_numbers("a position")
+        self.converted(store::positions)
     }
 
     /// All elements as `u32`.
@@ -134,83 +103,36 @@ impl Data {
         match self.dtype()? {
             // The usual width: the same bytes.
             Dtype::I32 | Dtype::U32 => self.as_indices(self.values()?),
-            _ => self.whole_numbers(INDEX),
+            _ => self.converted(store::indices),
         }
     }
 
     /// Some of the elements as `u32`.
     pub(super) fn as_indices(&self, values: Values) -> Result<Vec<u32>> {
-        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not {INDEX}"));
-        macro_rules! convert {
-            ($v:expr) => { $v.iter().map(|&x| u32::try_from(x).map_err(|_| bad(&x))).collect() };
-        }
-        match values {
-            Values::U32(v) => Ok(v),
-            Values::I32(v) => unsigned(v).map_err(|x| bad(&x)),
-            Values::I64(v) => convert!(v),
-            Values::I16(v) => convert!(v),
-            Values::I8(v) => convert!(v),
-            Values::U64(v) => convert!(v),
-            Values::U16(v) => convert!(v),
-            Values::U8(v) => Ok(v.into_iter().map(u32::from).collect()),
-            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
-        }
+        store::indices(values).map_err(|reason| self.error(reason))
     }
 
-    /// All elements of a list as another type of whole numbers, converted piece by piece so that
-    /// there is no second copy of all.
-    fn whole_numbers<T>(&self, what: &str) -> Result<Vec<T>>
-    where
-        T: Plain + TryFrom<i8> + TryFrom<i16> + TryFrom<i32> + TryFrom<i64>,
-        T: TryFrom<u8> + TryFrom<u16> + TryFrom<u32> + TryFrom<u64>,
-    {
-        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not {what}"));
-        macro_rules! convert {
-            ($v:expr, $slot:expr) => {
-                $v.par_iter().zip($slot.par_iter_mut()).try_for_each(|(&x, slot)| {
-                    *slot = T::try_from(x).map_err(|_| bad(&x))?;
-                    Ok(())
-                })
-            };
-        }
-        self.converted(|values, slot| match values {
-            Values::I64(v) => convert!(v, slot),
-            Values::I32(v) => convert!(v, slot),
-            Values::I16(v) => convert!(v, slot),
-            Values::I8(v) => convert!(v, slot),
-            Values::U64(v) => convert!(v, slot),
-            Values::U32(v) => convert!(v, slot),
-            Values::U16(v) => convert!(v, slot),
-            Values::U8(v) => convert!(v, slot),
-            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
-        })
-    }
-
-    /// All elements of a list as `float32`, converted piece by piece.
+    /// All elements as `float32`.
     pub fn floats(&self) -> Result<Vec<f32>> {
-        self.converted(|values, slot| {
-            with_values!(values, v => {
-                v.par_iter().zip(slot.par_iter_mut()).for_each(|(&x, slot)| *slot = x as f32)
-            });
-            Ok(())
-        })
+        self.converted(|values| Ok(values.to_f32().into_owned()))
     }
 
+    /// All elements as another type, piece by piece so that there is no second copy of all.
     fn converted<T: Plain>(
         &self,
-        convert: impl Fn(&Values, &mut [T]) -> Result<()>,
+        convert: impl Fn(Values) -> Result<Vec<T>, String>,
     ) -> Result<Vec<T>> {
-        let n = self.len()?;
-        if self.shape.len() != 1 || n == 0 {
-            let mut out = zeroed(n).map_err(|reason| self.error(reason))?;
-            convert(&self.values()?, &mut out)?;
-            return Ok(out);
+        let fail = |reason| self.error(reason);
+        if self.shape.len() != 1 {
+            return convert(self.values()?).map_err(fail);
         }
-        let slabs = self.slabs()?;
+        let (n, slabs) = (self.len()?, self.slabs()?);
         slabs.check(n)?;
-        let mut out = zeroed(n).map_err(|reason| self.error(reason))?;
-        for (range, slot) in slabs.pieces(n, slabs.piece(1)).zip(out.chunks_mut(slabs.piece(1))) {
-            convert(&slabs.read(range)?, slot)?;
+        let mut out = zeroed(n).map_err(fail)?;
+        let piece = slabs.piece();
+        for (k, slot) in out.chunks_mut(piece).enumerate() {
+            let values = slabs.read(k * piece..k * piece + slot.len())?;
+            slot.copy_from_slice(&convert(values).map_err(fail)?);
         }
         Ok(out)
     }

@@ -64,15 +64,9 @@ impl Slabs {
         self.plan.as_ref().map_or(1, Plan::band).max(1)
     }
 
-    /// Rows of `row` elements for a piece of a size that is good to work on.
-    pub fn piece(&self, row: usize) -> usize {
-        let band = self.band() * rayon::current_num_threads();
-        (PIECE / row.max(1)).max(1).next_multiple_of(band)
-    }
-
-    /// `0..n` cut into ranges of `piece`.
-    pub fn pieces(&self, n: usize, piece: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        (0..n).step_by(piece).map(move |start| start..(start + piece).min(n))
+    /// Elements of a list for a piece of a size that is good to work on.
+    pub fn piece(&self) -> usize {
+        PIECE.next_multiple_of(self.band() * rayon::current_num_threads())
     }
 
     /// Checks that the file can hold so many rows, before memory is taken.
@@ -119,10 +113,6 @@ impl Slabs {
                 }
                 H5Dread(data.inner.id(), memory, to.id(), from.id(), H5P_DEFAULT, buffer)
             });
-        match elements.map_err(|reason| data.error(reason))? {
-            Elements::Values(values) => Ok(values),
-            Elements::Strings(_) => Err(data.error("expected numbers, found text")),
-            Elements::Record(_) => Err(data.error("expected numbers, found records")),
-        }
+        elements.and_then(Elements::into_values).map_err(|reason| data.error(reason))
     }
 }

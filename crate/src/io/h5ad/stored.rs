@@ -7,7 +7,8 @@
 use super::read::{encoding, not_held};
 use crate::anndata::{Dense, Matrix, Sparse, Values};
 use crate::error::Result;
-use crate::io::h5::{Attributes, Data, Group, Node, Slabs};
+use crate::io::h5::Slabs;
+use crate::io::store::{Attributes, Data, Group, Node};
 use crate::progress::Progress;
 use std::ops::Range;
 
