@@ -14,14 +14,15 @@
 //! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
 //! and what would help.
 
+mod bytes;
 mod files;
 mod h5;
 mod h5ad;
 mod labels;
 mod mtx;
 mod recognise;
-mod table;
 mod store;
+mod table;
 mod tenx;
 #[cfg(test)]
 mod tests;
