@@ -11,6 +11,7 @@ mod read;
 mod texts;
 mod write;
 
+pub(super) use chunks::Transposed;
 pub(super) use dtype::Dtype;
 pub(super) use read::Elements;
 pub(super) use write::{FieldValues, Writer, create};
@@ -217,6 +218,12 @@ pub(super) trait Attributes {
     /// Whether there is an attribute `name`.
     fn has_attribute(&self, name: &str) -> bool {
         self.location().attr(name).is_ok()
+    }
+
+    /// Names of the attributes.
+    fn attribute_names(&self) -> Result<Vec<String>> {
+        let fail = |e| self.fault(format!("attributes cannot be listed: {}", cause(&e)));
+        self.location().attr_names().map_err(fail)
     }
 
     /// The attribute `name` as elements with their shape, or `None` if there is none.

@@ -56,7 +56,7 @@ impl Data {
     }
 
     /// Checks that a file of this size can hold what the shape claims, before memory is taken.
-    fn check_size(&self, bytes: u64) -> Result<()> {
+    pub(super) fn check_size(&self, bytes: u64) -> Result<()> {
         let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
         let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
         if bytes <= HARMLESS || bytes <= bound {
