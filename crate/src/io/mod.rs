@@ -20,6 +20,7 @@ mod labels;
 mod loom;
 mod mtx;
 mod recognise;
+mod store;
 mod tenx;
 #[cfg(test)]
 mod tests;
