@@ -4,6 +4,7 @@
 //! This is the only place that names the `hdf5` crate. Formats built on HDF5 are in the modules
 //! beside it.
 
+mod columns;
 mod deflate;
 mod dtype;
 mod heaps;
@@ -15,6 +16,7 @@ mod texts;
 mod write;
 
 pub(super) use super::store::{Attributes, Elements};
+pub(super) use columns::Transposed;
 pub(super) use dtype::Dtype;
 pub(super) use slabs::Slabs;
 pub(super) use write::{FieldValues, Writer, create};
@@ -217,6 +219,12 @@ macro_rules! attributes {
 attributes!(Group Data);
 
 impl Group {
+    /// Names of the attributes.
+    pub fn attribute_names(&self) -> Result<Vec<String>> {
+        let fail = |e| self.error(format!("attributes cannot be listed: {}", cause(&e)));
+        self.inner.attr_names().map_err(fail)
+    }
+
     fn location(&self) -> &hdf5::Location {
         &self.inner
     }

@@ -53,7 +53,7 @@ struct Chunks {
 }
 
 /// What a thread needs to decode chunks.
-struct Scratch {
+pub(super) struct Scratch {
     stored: Vec<u8>,
     plain: Vec<u8>,
     sorted: Vec<u8>,
@@ -129,6 +129,29 @@ impl Plan {
             Place::At(_) => 1,
             Place::Chunked(chunks) => chunks.shape[0],
         }
+    }
+
+    /// Lengths of the axes of a chunk, with the size of an element as the last.
+    pub fn chunk_shape(&self) -> Option<&[usize]> {
+        match &self.place {
+            Place::At(_) => None,
+            Place::Chunked(chunks) => Some(&chunks.shape),
+        }
+    }
+
+    /// How many chunks lie side by side in one band.
+    pub fn chunks_across(&self) -> Option<usize> {
+        match &self.place {
+            Place::At(_) => None,
+            Place::Chunked(chunks) => Some(chunks.lattice(&self.shape)[1..].iter().product()),
+        }
+    }
+
+    /// The bytes of chunk number `k`, last axis fastest, as they are in memory.
+    pub fn chunk<'s>(&self, scratch: &'s mut Scratch, k: usize) -> Option<&'s [u8]> {
+        let Place::Chunked(chunks) = &self.place else { return None };
+        let &(address, stored) = chunks.stored.get(k)?;
+        scratch.decode(&self.file, chunks, address, stored)
     }
 
     /// Fills `out`, which has room for just these rows.
@@ -281,7 +304,7 @@ impl Chunks {
 }
 
 impl Scratch {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Scratch { stored: vec![], plain: vec![], sorted: vec![], inflate: Decompress::new(true) }
     }
 
