@@ -5,6 +5,7 @@
 //! [`pp`](crate::pp) and [`tl`](crate::tl).
 
 mod frame;
+mod index;
 mod matrix;
 mod summary;
 mod value;

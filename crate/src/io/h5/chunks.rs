@@ -5,6 +5,10 @@
 //! this machine's byte order, compressed with gzip or not at all, with or without byte shuffling.
 //! Everything else, and every doubt, is left to HDF5.
 
+mod columns;
+
+pub(in crate::io) use columns::Transposed;
+
 use super::{Data, Dtype};
 use crate::anndata::Values;
 use flate2::{Decompress, FlushDecompress, Status};

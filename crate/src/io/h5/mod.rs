@@ -12,8 +12,9 @@ mod read;
 mod texts;
 mod write;
 
+pub(super) use super::store::{Attributes, Elements};
+pub(super) use chunks::Transposed;
 pub(super) use dtype::Dtype;
-pub(super) use read::Elements;
 pub(super) use write::{FieldValues, Writer, create};
 
 use super::files;
@@ -187,103 +188,46 @@ impl Data {
     }
 }
 
-impl Node {
-    /// Path inside the file.
-    pub fn key(&self) -> &str {
-        match self {
-            Node::Group(g) => &g.key,
-            Node::Data(d) => &d.key,
-        }
-    }
-
-    /// An error about this member.
-    pub fn error(&self, reason: impl AsRef<str>) -> Error {
-        match self {
-            Node::Group(g) => g.error(reason),
-            Node::Data(d) => d.error(reason),
-        }
-    }
-}
-
 /// An error about `key` of a file.
 fn at(source: &Source, key: &str, reason: &str) -> Error {
     let key = if key.is_empty() { "/" } else { key };
     Error::format(&source.path, format!("`{key}`: {reason}"))
 }
 
-/// What has attributes: groups, data sets and both together.
-pub(super) trait Attributes {
-    fn location(&self) -> &hdf5::Location;
-    fn fault(&self, reason: String) -> Error;
-
-    /// Whether there is an attribute `name`.
-    fn has_attribute(&self, name: &str) -> bool {
-        self.location().attr(name).is_ok()
-    }
-
-    /// The attribute `name` as elements with their shape, or `None` if there is none.
-    fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
-        let Ok(attr) = self.location().attr(name) else { return Ok(None) };
-        read::attribute(&attr)
-            .map(Some)
-            .map_err(|reason| self.fault(format!("attribute `{name}`: {reason}")))
-    }
-
-    /// The attribute `name` as text (of a list the first).
-    fn attr_text(&self, name: &str) -> Result<Option<String>> {
-        Ok(match self.attribute(name)? {
-            Some((_, Elements::Strings(v))) => v.into_iter().next(),
-            _ => None,
-        })
-    }
-
-    /// The attribute `name` as texts.
-    fn attr_texts(&self, name: &str) -> Result<Option<Vec<String>>> {
-        match self.attribute(name)? {
-            Some((_, Elements::Strings(v))) => Ok(Some(v)),
-            // Python writes an empty list as an empty array of numbers.
-            Some((_, Elements::Values(v))) if v.is_empty() => Ok(Some(vec![])),
-            Some(_) => Err(self.fault(format!("attribute `{name}` is not text"))),
-            None => Ok(None),
-        }
-    }
-
-    /// The attribute `name` as numbers.
-    fn attr_numbers(&self, name: &str) -> Result<Option<Vec<f64>>> {
-        match self.attribute(name)? {
-            Some((_, Elements::Values(v))) => Ok(Some(v.to_f64().into_owned())),
-            Some(_) => Err(self.fault(format!("attribute `{name}` is not a number"))),
-            None => Ok(None),
-        }
-    }
+macro_rules! attributes {
+    ($($node:ty)*) => {
+        $(impl Attributes for $node {
+            fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
+                let Ok(attr) = self.location().attr(name) else { return Ok(None) };
+                read::attribute(&attr)
+                    .map(Some)
+                    .map_err(|reason| self.error(format!("attribute `{name}`: {reason}")))
+            }
+            fn has_attribute(&self, name: &str) -> bool {
+                self.location().attr(name).is_ok()
+            }
+            fn fault(&self, reason: String) -> Error {
+                self.error(reason)
+            }
+        })*
+    };
 }
+attributes!(Group Data);
 
-impl Attributes for Group {
+impl Group {
+    /// Names of the attributes.
+    pub fn attribute_names(&self) -> Result<Vec<String>> {
+        let fail = |e| self.error(format!("attributes cannot be listed: {}", cause(&e)));
+        self.inner.attr_names().map_err(fail)
+    }
+
     fn location(&self) -> &hdf5::Location {
         &self.inner
     }
-    fn fault(&self, reason: String) -> Error {
-        self.error(reason)
-    }
 }
 
-impl Attributes for Data {
+impl Data {
     fn location(&self) -> &hdf5::Location {
         &self.inner
-    }
-    fn fault(&self, reason: String) -> Error {
-        self.error(reason)
-    }
-}
-
-impl Attributes for Node {
-    fn location(&self) -> &hdf5::Location {
-        match self {
-            Node::Group(g) => g.location(),
-            Node::Data(d) => d.location(),
-        }
-    }
-    fn fault(&self, reason: String) -> Error {
-        self.error(reason)
     }
 }

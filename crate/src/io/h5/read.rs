@@ -1,8 +1,9 @@
 //! Reading elements with the type they have in the file.
 
-use super::{Data, Dtype, chunks, texts};
+use super::{Data, Dtype, Elements, chunks, texts};
 use crate::anndata::Values;
 use crate::error::Result;
+use crate::io::store;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
@@ -10,28 +11,6 @@ use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::H5S_ALL;
 use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
 use std::ffi::{CStr, c_char};
-
-/// Elements of a data set or attribute in row-major order.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::io) enum Elements {
-    /// Numbers or booleans.
-    Values(Values),
-    /// Texts.
-    Strings(Vec<String>),
-    /// Records: for each field its name, the lengths of its own axes, and its elements.
-    Record(Vec<(String, Vec<usize>, Elements)>),
-}
-
-impl Elements {
-    /// Number of elements, of records the number of elements in the first field.
-    pub fn len(&self) -> usize {
-        match self {
-            Elements::Values(v) => v.len(),
-            Elements::Strings(v) => v.len(),
-            Elements::Record(fields) => fields.first().map_or(0, |f| f.2.len()),
-        }
-    }
-}
 
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
 const MOST_EXPANSION: u64 = 1100;
@@ -56,7 +35,7 @@ impl Data {
     }
 
     /// Checks that a file of this size can hold what the shape claims, before memory is taken.
-    fn check_size(&self, bytes: u64) -> Result<()> {
+    pub(super) fn check_size(&self, bytes: u64) -> Result<()> {
         let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
         let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
         if bytes <= HARMLESS || bytes <= bound {
@@ -96,19 +75,12 @@ impl Data {
 
     /// All elements, which must be numbers or booleans.
     pub fn values(&self) -> Result<Values> {
-        match self.read()? {
-            Elements::Values(v) => Ok(v),
-            Elements::Strings(_) => Err(self.error("expected numbers, found text")),
-            Elements::Record(_) => Err(self.error("expected numbers, found records")),
-        }
+        self.read()?.into_values().map_err(|reason| self.error(reason))
     }
 
     /// All elements, which must be text.
     pub fn strings(&self) -> Result<Vec<String>> {
-        match self.read()? {
-            Elements::Strings(v) => Ok(v),
-            _ => Err(self.error("expected text, found numbers")),
-        }
+        self.read()?.into_strings().map_err(|reason| self.error(reason))
     }
 
     /// All elements as positions.
@@ -116,23 +88,7 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one is negative.
     pub fn positions(&self) -> Result<Vec<usize>> {
-        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not a position"));
-        macro_rules! convert {
-            ($v:expr) => {
-                $v.iter().map(|&x| usize::try_from(x).map_err(|_| bad(&x))).collect()
-            };
-        }
-        match self.values()? {
-            Values::I64(v) => convert!(v),
-            Values::I32(v) => convert!(v),
-            Values::I16(v) => convert!(v),
-            Values::I8(v) => convert!(v),
-            Values::U64(v) => convert!(v),
-            Values::U32(v) => convert!(v),
-            Values::U16(v) => convert!(v),
-            Values::U8(v) => convert!(v),
-            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
-        }
+        store::positions(self.values()?).map_err(|reason| self.error(reason))
     }
 
     /// All elements as `u32`.
@@ -140,23 +96,7 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one does not fit.
     pub fn indices(&self) -> Result<Vec<u32>> {
-        let bad = |x: &dyn std::fmt::Display| self.error(format!("{x} is not an index below 2^32"));
-        macro_rules! convert {
-            ($v:expr) => {
-                $v.iter().map(|&x| u32::try_from(x).map_err(|_| bad(&x))).collect()
-            };
-        }
-        match self.values()? {
-            Values::U32(v) => Ok(v),
-            Values::I32(v) => convert!(v),
-            Values::I64(v) => convert!(v),
-            Values::I16(v) => convert!(v),
-            Values::I8(v) => convert!(v),
-            Values::U64(v) => convert!(v),
-            Values::U16(v) => convert!(v),
-            Values::U8(v) => convert!(v),
-            other => Err(self.error(format!("expected whole numbers, found {}", other.dtype()))),
-        }
+        store::indices(self.values()?).map_err(|reason| self.error(reason))
     }
 }
 

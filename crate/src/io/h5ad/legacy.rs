@@ -2,7 +2,7 @@
 
 use crate::anndata::{AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Value, Values};
 use crate::error::Result;
-use crate::io::h5::{Data, Elements};
+use crate::io::store::{Data, Elements};
 
 type Field = (String, Vec<usize>, Elements);
 

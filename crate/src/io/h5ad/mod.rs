@@ -69,7 +69,7 @@ pub fn read_h5ad(path: impl AsRef<Path>) -> Result<AnnData> {
 pub fn read_h5ad_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<AnnData> {
     fn inner(path: &Path, options: &ReadOptions) -> Result<AnnData> {
         let root = h5::open(path)?;
-        read::Reader { options }.anndata(&root)
+        read::Reader { options }.anndata(&root.into())
     }
     inner(path.as_ref(), options)
 }

@@ -5,7 +5,7 @@ use crate::anndata::{
     AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Raw, Sparse, Value, Values,
 };
 use crate::error::{Error, Result};
-use crate::io::h5::{Attributes, Data, Elements, Group, Node};
+use crate::io::store::{Attributes, Data, Elements, Group, Node};
 
 /// Groups nested deeper than this are taken for a cycle.
 const DEEPEST: usize = 40;
@@ -165,7 +165,7 @@ impl Reader<'_> {
         match node {
             Node::Data(d) => match d.shape[..] {
                 [n, m] => {
-                    if d.dtype()?.is_text() {
+                    if d.is_text()? {
                         return Err(self.refuse(node, "a matrix of text cannot be held"));
                     }
                     let dense = Dense::new(n, m, d.values()?);
@@ -349,7 +349,7 @@ impl Reader<'_> {
                 if data.is_null {
                     return Ok(Value::Null);
                 }
-                let fixed = kind.is_empty() && !matches!(data.dtype()?, crate::io::h5::Dtype::Text);
+                let fixed = kind.is_empty() && data.is_fixed_text()?;
                 Ok(match data.read()? {
                     Elements::Values(values) => Value::Array { shape, values },
                     // Before anndata 0.7 a text was stored as a list of one.
