@@ -4,17 +4,21 @@
 //! This is the only place that names the `hdf5` crate. Formats built on HDF5 are in the modules
 //! beside it.
 
-mod chunks;
+mod columns;
+mod deflate;
 mod dtype;
 mod heaps;
+mod plan;
 mod probe;
 mod read;
+mod slabs;
 mod texts;
 mod write;
 
 pub(super) use super::store::{Attributes, Elements};
-pub(super) use chunks::Transposed;
+pub(super) use columns::Transposed;
 pub(super) use dtype::Dtype;
+pub(super) use slabs::Slabs;
 pub(super) use write::{FieldValues, Writer, create};
 
 use super::files;

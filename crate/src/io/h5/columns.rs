@@ -3,9 +3,10 @@
 //! The columns of the file are taken in bands as wide as its chunks, several at a time on all
 //! cores: of the matrix as it lies in the file there is never more than the bands in work.
 
-use super::{Plan, bytes_of};
+use super::plan::{Plan, Scratch};
 use crate::anndata::{Dense, Matrix, Sparse, Values};
 use crate::error::Result;
+use crate::io::bytes::{Plain, bytes_of};
 use crate::io::h5::{Data, Dtype};
 use crate::progress::Progress;
 use hdf5::sync::sync;
@@ -89,7 +90,7 @@ struct Bands<'a, T> {
     element: std::marker::PhantomData<T>,
 }
 
-impl<'a, T: super::Plain + Default + PartialEq + Send + Sync> Bands<'a, T> {
+impl<'a, T: Plain + Default + PartialEq> Bands<'a, T> {
     fn new(data: &'a Data, rows: usize, columns: usize) -> Result<Self>
     where
         T: hdf5::H5Type,
@@ -196,10 +197,10 @@ impl<'a, T: super::Plain + Default + PartialEq + Send + Sync> Bands<'a, T> {
         if let Some(plan) = &self.plan {
             let bytes = bytes_of(&mut out);
             let copied = match size_of::<T>() {
-                1 => plan.columns::<1>(start, columns, bytes),
-                2 => plan.columns::<2>(start, columns, bytes),
-                4 => plan.columns::<4>(start, columns, bytes),
-                _ => plan.columns::<8>(start, columns, bytes),
+                1 => columns_of::<1>(plan, self.rows, start, columns, bytes),
+                2 => columns_of::<2>(plan, self.rows, start, columns, bytes),
+                4 => columns_of::<4>(plan, self.rows, start, columns, bytes),
+                _ => columns_of::<8>(plan, self.rows, start, columns, bytes),
             };
             if copied.is_some() {
                 return Ok(out);
@@ -252,32 +253,32 @@ impl<'a, T: super::Plain + Default + PartialEq + Send + Sync> Bands<'a, T> {
     }
 }
 
-impl Plan {
-    /// Fills `out` with the columns from `start` (where a chunk begins), each of `N`-byte elements,
-    /// column after column.
-    fn columns<const N: usize>(&self, start: usize, columns: usize, out: &mut [u8]) -> Option<()> {
-        let (rows, height, width) = (self.shape[0], self.chunk[0], self.chunk[1]);
-        let across = self.shape[1].div_ceil(width);
-        let bytes: usize = self.chunk.iter().product();
-        if bytes > (1 << 30) || self.shape.last() != Some(&N) {
-            return None;
-        }
-        let (out, _) = out.as_chunks_mut::<N>();
-        let (mut stored, mut plain, mut sorted) = (Vec::new(), vec![0; bytes], vec![0; bytes]);
-        for (band, first) in (0..rows).step_by(height).enumerate() {
-            let chunk = self.chunks.get(band * across + start / width)?;
-            if chunk.offset != [first as u64, start as u64] {
-                return None;
-            }
-            let (from, _) = self.decode(chunk, &mut stored, &mut plain, &mut sorted)?.as_chunks();
-            let height = height.min(rows - first);
-            for column in 0..columns {
-                let target = &mut out[column * rows + first..][..height];
-                for (row, t) in target.iter_mut().enumerate() {
-                    *t = from[row * width + column];
-                }
-            }
-        }
-        Some(())
+/// Fills `out` with the columns from `start` (where a chunk begins), each of `rows` elements of `N`
+/// bytes, column after column.
+fn columns_of<const N: usize>(
+    plan: &Plan,
+    rows: usize,
+    start: usize,
+    columns: usize,
+    out: &mut [u8],
+) -> Option<()> {
+    let &[height, width, size] = plan.chunk_shape()? else { return None };
+    if size != N {
+        return None;
     }
+    let across = plan.chunks_across()?;
+    let (out, _) = out.as_chunks_mut::<N>();
+    let mut scratch = Scratch::new();
+    for (band, first) in (0..rows).step_by(height).enumerate() {
+        let chunk = plan.chunk(&mut scratch, band * across + start / width)?;
+        let (from, _) = chunk.as_chunks::<N>();
+        let height = height.min(rows - first);
+        for column in 0..columns {
+            let target = &mut out[column * rows + first..][..height];
+            for (row, t) in target.iter_mut().enumerate() {
+                *t = from[row * width + column];
+            }
+        }
+    }
+    Some(())
 }
