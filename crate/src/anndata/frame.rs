@@ -1,6 +1,7 @@
 //! [`Frame`]: the table behind `obs` and `var`.
 
 use super::Values;
+use super::index::Index;
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
 
@@ -127,25 +128,22 @@ impl Column {
     /// Element `i` as text, or `None` where it is missing (NaN included).
     pub fn text(&self, i: usize) -> Option<String> {
         match self {
-            Column::Values(Values::Bool(v)) => Some(v[i].to_string()),
-            Column::Values(v) => {
-                let x = v.get_f64(i);
-                (!x.is_nan()).then(|| match v {
-                    Values::F32(v) => v[i].to_string(),
-                    Values::I64(v) => v[i].to_string(),
-                    Values::U64(v) => v[i].to_string(),
-                    _ => x.to_string(),
-                })
-            }
-            Column::Nullable { values, missing } => {
-                if missing[i] {
-                    None
-                } else {
-                    Column::Values(values.slice(i..i + 1)).text(0)
-                }
-            }
+            Column::Values(v) => Column::text_of(v, i),
+            Column::Nullable { missing, .. } if missing[i] => None,
+            Column::Nullable { values, .. } => Column::text_of(values, i),
             Column::Str(v) => v[i].clone(),
             Column::Categorical(c) => c.label(i).map(str::to_string),
+        }
+    }
+
+    /// Number `i` as text, or `None` for NaN.
+    pub(super) fn text_of(values: &Values, i: usize) -> Option<String> {
+        match values {
+            Values::Bool(v) => Some(v[i].to_string()),
+            Values::F32(v) => (!v[i].is_nan()).then(|| v[i].to_string()),
+            Values::I64(v) => Some(v[i].to_string()),
+            Values::U64(v) => Some(v[i].to_string()),
+            v => Some(v.get_f64(i)).filter(|x| !x.is_nan()).map(|x| x.to_string()),
         }
     }
 
@@ -193,38 +191,37 @@ impl From<Categorical> for Column {
 /// [`AnnData`](super::AnnData).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Frame {
-    names: Vec<String>,
+    index: Index,
     /// The name of the index itself, if the file has one other than `_index`.
     pub index_name: Option<String>,
-    /// The row names in their own type where a file holds numbers.
-    numbers: Option<Values>,
     columns: IndexMap<String, Column>,
 }
 
 impl Frame {
     /// A table with the given row names and no column.
     pub fn new(names: Vec<String>) -> Self {
-        Frame { names, ..Frame::default() }
+        Frame { index: Index::named(names), ..Frame::default() }
     }
 
-    /// A table with rows named `0`, `1`, ….
+    /// A table with rows named `0`, `1`, …. No text is made until somebody asks for
+    /// [`names`](Frame::names), so that millions of rows cost nothing.
     pub fn with_len(n: usize) -> Self {
-        Frame::new((0..n).map(|i| i.to_string()).collect())
+        Frame { index: Index::counted(n), ..Frame::default() }
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.index.len()
     }
 
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 
     /// The row names.
     pub fn names(&self) -> &[String] {
-        &self.names
+        self.index.texts()
     }
 
     /// Gives the rows new names.
@@ -235,21 +232,18 @@ impl Frame {
         if names.len() != self.len() {
             return Err(Error::shape("row names", self.len(), names.len()));
         }
-        self.names = names;
-        self.numbers = None;
+        self.index = Index::named(names);
         Ok(())
     }
 
     /// A table whose rows are numbered rather than named, as tables in `uns` may be.
     pub(crate) fn with_numbers(numbers: Values) -> Self {
-        let index = Column::Values(numbers.clone());
-        let names = (0..index.len()).map(|i| index.text(i).unwrap_or_else(|| "nan".into()));
-        Frame { names: names.collect(), numbers: Some(numbers), ..Frame::default() }
+        Frame { index: Index::numbered(numbers), ..Frame::default() }
     }
 
     /// The row names as the numbers they were in the file, if they were.
     pub(crate) fn numbers(&self) -> Option<&Values> {
-        self.numbers.as_ref()
+        self.index.numbers()
     }
 
     /// The columns with their names, in order.
@@ -265,6 +259,16 @@ impl Frame {
     /// The column `name`, if there is one.
     pub fn get(&self, name: &str) -> Option<&Column> {
         self.columns.get(name)
+    }
+
+    /// The column `name`, to change in place; its length must stay.
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Column> {
+        self.columns.get_mut(name)
+    }
+
+    /// The columns with their names, to change in place; their lengths must stay.
+    pub(super) fn columns_mut(&mut self) -> impl Iterator<Item = (&str, &mut Column)> {
+        self.columns.iter_mut().map(|(k, v)| (k.as_str(), v))
     }
 
     /// Adds or replaces the column `name`.
@@ -288,9 +292,8 @@ impl Frame {
     /// The rows at `indices`, in that order; a copy.
     pub fn take(&self, indices: &[usize]) -> Frame {
         Frame {
-            names: indices.iter().map(|&i| self.names[i].clone()).collect(),
+            index: self.index.take(indices),
             index_name: self.index_name.clone(),
-            numbers: self.numbers.as_ref().map(|n| n.take(indices)),
             columns: self.columns.iter().map(|(k, c)| (k.clone(), c.take(indices))).collect(),
         }
     }

@@ -1,12 +1,12 @@
 //! [`read`]: finds out what a file or folder is.
 
-use super::{files, h5, mtx, tenx, visium, zarr};
+use super::{files, h5, loom, mtx, tenx, visium, zarr};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a Visium folder (a matrix and spatial/) or a \
+const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, a Visium folder (a matrix and spatial/) or a \
                      10x folder (matrix.mtx, barcodes.tsv, features.tsv)";
 
 /// Reads whatever is at `path`: an `.h5ad` file, a 10x `.h5` file, a Visium folder, or a 10x folder
@@ -42,6 +42,9 @@ fn read_file(path: &Path) -> Result<AnnData> {
             .with_hint(format!("This reads {KNOWN}")));
     }
     let root = h5::open(path)?;
+    if loom::is_loom(&root) {
+        return loom::read_loom(path);
+    }
     if root.contains("matrix") || (!root.contains("X") && !tenx::genomes(&root)?.is_empty()) {
         return tenx::read_10x_h5(path);
     }

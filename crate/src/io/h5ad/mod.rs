@@ -15,6 +15,7 @@
 
 mod legacy;
 mod read;
+mod stored;
 mod write;
 
 use super::{h5, store};

@@ -3,10 +3,8 @@
 //!
 //! Whatever goes wrong is reported with the file and the key that it is about.
 
-mod bytes;
 mod elements;
 
-pub(super) use bytes::{Plain, bytes_of, zeros};
 pub(super) use elements::{Attributes, Elements, indices, positions};
 
 use super::{h5, zarr};
@@ -212,7 +210,10 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one is negative.
     pub fn positions(&self) -> Result<Vec<usize>> {
-        positions(self.values()?).map_err(|reason| self.error(reason))
+        match &self.inner {
+            Array::Hdf5(d) => d.positions(),
+            Array::Zarr(_) => positions(self.values()?).map_err(|reason| self.error(reason)),
+        }
     }
 
     /// All elements as `u32`.
@@ -220,7 +221,20 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one does not fit.
     pub fn indices(&self) -> Result<Vec<u32>> {
-        indices(self.values()?).map_err(|reason| self.error(reason))
+        match &self.inner {
+            Array::Hdf5(d) => d.indices(),
+            Array::Zarr(_) => indices(self.values()?).map_err(|reason| self.error(reason)),
+        }
+    }
+}
+
+impl Data {
+    /// The array, ready to be read in stretches of its first axis.
+    pub fn slabs(&self) -> Result<h5::Slabs> {
+        match &self.inner {
+            Array::Hdf5(d) => d.slabs(),
+            Array::Zarr(_) => Err(self.error("zarr stores are read whole: `io::read_zarr`")),
+        }
     }
 }
 

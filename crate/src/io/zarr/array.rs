@@ -10,7 +10,8 @@ use super::metadata::Array;
 use super::place::Target;
 use crate::anndata::Values;
 use crate::error::{Error, Result};
-use crate::io::store::{Elements, Plain, bytes_of, zeros};
+use crate::io::bytes::{Plain, bytes_of, zeroed};
+use crate::io::store::Elements;
 use crate::progress::check_interrupt;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -127,7 +128,7 @@ fn no_memory(data: &Data, n: usize, size: usize) -> Error {
 
 /// `n` numbers whose bytes repeat `fill`.
 fn filled<T: Plain>(data: &Data, n: usize, fill: &[u8]) -> Result<Vec<T>> {
-    let mut out = zeros(n).ok_or_else(|| no_memory(data, n, size_of::<T>()))?;
+    let mut out = zeroed(n).map_err(|reason| data.error(reason))?;
     if fill.iter().any(|&b| b != 0) {
         for element in bytes_of(&mut out).chunks_exact_mut(fill.len()) {
             element.copy_from_slice(fill);

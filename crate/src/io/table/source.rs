@@ -1,0 +1,143 @@
+//! The file behind a parquet table, for many threads at once.
+
+use crate::error::{Error, Result};
+use crate::io::files;
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes that a page may take decompressed whatever its size, and those it may take more for each
+/// of its bytes. The header of a page states both; codecs reserve what it states.
+const FREE_PAGE: u64 = 1 << 24;
+const PAGE_RATIO: u64 = 4096;
+
+/// A file that is read at any place by any thread.
+#[derive(Debug)]
+pub(super) struct Source {
+    file: Arc<File>,
+    size: u64,
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Source> {
+        let size = files::check_file(path)?;
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let mut tail = [0u8; 4];
+        let whole = size >= 12 && read_at(&file, &mut tail, size - 4).is_ok() && tail == *b"PAR1";
+        if !whole {
+            let mut head = [0u8; 4];
+            let starts = read_at(&file, &mut head, 0).is_ok() && head == *b"PAR1";
+            return Err(match starts {
+                true => Error::format(path, "this parquet file is cut short")
+                    .with_hint("Copy or download it again"),
+                false => {
+                    let looks = files::describe_content(path);
+                    Error::format(path, format!("not a parquet file: {looks}"))
+                }
+            });
+        }
+        Ok(Source { file: Arc::new(file), size })
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_read(file, buffer, at)?;
+        if n == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = &mut buffer[n..];
+        at += n as u64;
+    }
+    Ok(())
+}
+
+impl Length for Source {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+/// A file from some place on.
+pub(super) struct From {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = buffer.len().min((self.end - self.at) as usize);
+        read_at(&self.file, &mut buffer[..n], self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl ChunkReader for Source {
+    type T = BufReader<From>;
+
+    /// The crate asks for this where the header of a page starts.
+    fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
+        let start = start.min(self.size);
+        let mut head = [0u8; 32];
+        let n = head.len().min((self.size - start) as usize);
+        read_at(&self.file, &mut head[..n], start)?;
+        if let Some((full, packed)) = page_sizes(&head[..n])
+            && full > FREE_PAGE.max(packed.saturating_mul(PAGE_RATIO))
+        {
+            let reason = format!("a page claims to hold {full} bytes in {packed}");
+            return Err(ParquetError::General(reason));
+        }
+        let from = From { file: self.file.clone(), at: start, end: self.size };
+        Ok(BufReader::with_capacity(512, from))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> std::result::Result<Bytes, ParquetError> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.size) {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} are not there")));
+        }
+        let mut buffer = vec![0; length];
+        read_at(&self.file, &mut buffer, start)?;
+        Ok(buffer.into())
+    }
+}
+
+/// The size of a page decompressed and as it is, from the start of its header: three fields of
+/// Thrift's compact protocol, each `0x15` and a zigzag number (kind, size, compressed size).
+fn page_sizes(header: &[u8]) -> Option<(u64, u64)> {
+    let mut bytes = header.iter().copied();
+    let mut field = || {
+        if bytes.next()? != 0x15 {
+            return None;
+        }
+        let (mut value, mut shift) = (0u64, 0);
+        loop {
+            let byte = bytes.next()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                return Some(value >> 1);
+            }
+            if shift > 35 {
+                return None;
+            }
+        }
+    };
+    let _kind = field()?;
+    Some((field()?, field()?))
+}

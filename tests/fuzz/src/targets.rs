@@ -1,0 +1,167 @@
+//! The targets: how an input becomes files, and which reader gets them.
+
+use spatialkit::anndata::{AnnData, Frame};
+use spatialkit::{image::Image, io};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A parser to fuzz.
+pub struct Target {
+    pub name: &'static str,
+    /// Ends of the names of real files that are seeds; files of one folder that belong together are
+    /// one input.
+    pub seeds: &'static [&'static str],
+    /// Megabytes that a parser may take beyond 4 times its input.
+    pub slack_mb: usize,
+    pub kind: Kind,
+    /// Writes the input where the parser looks for it, and says where that is.
+    pub lay_out: fn(&Path, &[u8]) -> PathBuf,
+    pub read: fn(&Path),
+}
+
+/// What an input is made of, which decides how it is changed.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Text, or anything else without structure to keep.
+    Plain,
+    Hdf5,
+    /// Files of one folder, one after the other, with [`BETWEEN`] between them.
+    Several,
+}
+
+/// Stands between the files of an input that is several.
+pub const BETWEEN: &[u8] = b"\x1d\x1d";
+
+/// What compressed data may take beyond the rule.
+const EXPANDING: usize = 64;
+const PLAIN: usize = 16;
+
+pub const ALL: &[Target] = &[
+    Target {
+        name: "h5ad",
+        seeds: &[".h5ad"],
+        slack_mb: EXPANDING,
+        kind: Kind::Hdf5,
+        lay_out: |place, data| file(place, "a.h5ad", data),
+        read: |path| both_ways(io::read_h5ad(path)),
+    },
+    Target {
+        name: "tenx",
+        seeds: &["matrix.h5", "matrices_h5.h5", "genomes.h5"],
+        slack_mb: EXPANDING,
+        kind: Kind::Hdf5,
+        lay_out: |place, data| file(place, "a.h5", data),
+        read: |path| {
+            let _ = io::read(path).map(used);
+            let _ = io::TenxH5::default().gex_only(false).read(path).map(used);
+        },
+    },
+    Target {
+        name: "mtx",
+        seeds: &["matrix.mtx", "barcodes.tsv", "features.tsv", "genes.tsv"],
+        slack_mb: PLAIN,
+        kind: Kind::Several,
+        lay_out: |place, data| {
+            several(place, &["matrix.mtx", "barcodes.tsv", "features.tsv"], data)
+        },
+        read: |path| {
+            let _ = io::read(path).map(used);
+        },
+    },
+    Target {
+        name: "positions",
+        seeds: &["positions_list.csv", "positions.csv", "scalefactors_json.json"],
+        slack_mb: PLAIN,
+        kind: Kind::Several,
+        lay_out: visium,
+        read: |path| {
+            let _ = io::read_visium(path).map(used);
+        },
+    },
+    Target {
+        name: "labels",
+        seeds: &["truth.txt", "metadata.txt", "annotation.tsv.gz", "labeled_coordinates.tsv"],
+        slack_mb: PLAIN,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "labels.txt", data),
+        read: |path| {
+            let names = ["AAACAAGTATCTCCCA-1", "AAACAATCTACTAGCA-1", "a", "0", "10x13"];
+            let obs = Frame::new(names.map(String::from).to_vec());
+            let slide = AnnData { obs, ..AnnData::default() };
+            let _ = io::read_labels(path, &slide);
+            let _ = io::read_labels(path.with_file_name("labels.txt#label"), &slide);
+        },
+    },
+    Target {
+        name: "images",
+        seeds: &[".png", ".jpg"],
+        slack_mb: EXPANDING,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "a.png", data),
+        read: |path| {
+            if let Ok(image) = Image::open(path) {
+                let _ = image.thumbnail(64).to_png();
+            }
+        },
+    },
+];
+
+/// The folder for this process's files, in memory where there is such a place.
+pub fn place() -> PathBuf {
+    let place = std::env::temp_dir().join(format!("fuzz-{}", std::process::id()));
+    let _ = fs::create_dir_all(&place);
+    place
+}
+
+fn file(place: &Path, name: &str, data: &[u8]) -> PathBuf {
+    let path = place.join(name);
+    // A new file, not new content of the old one: two inputs must not look the same to a cache.
+    let _ = fs::remove_file(&path);
+    fs::write(&path, data).expect("the temporary folder can be written to");
+    path
+}
+
+fn several(place: &Path, names: &[&str], data: &[u8]) -> PathBuf {
+    let mut rest = Some(data);
+    for name in names {
+        let part = rest.unwrap_or_default();
+        let end = part.windows(BETWEEN.len()).position(|w| w == BETWEEN);
+        file(place, name, &part[..end.unwrap_or(part.len())]);
+        rest = end.map(|e| &part[e + BETWEEN.len()..]);
+    }
+    place.to_path_buf()
+}
+
+/// A Visium folder with a sound matrix and the texts of the input.
+fn visium(place: &Path, data: &[u8]) -> PathBuf {
+    let matrix = place.join("filtered_feature_bc_matrix");
+    let spatial = place.join("spatial");
+    for folder in [&matrix, &spatial] {
+        let _ = fs::create_dir_all(folder);
+    }
+    let sizes = "%%MatrixMarket matrix coordinate integer general\n1 3 1\n1 2 5\n";
+    file(&matrix, "matrix.mtx", sizes.as_bytes());
+    file(&matrix, "features.tsv", b"E1\tA\n");
+    file(&matrix, "barcodes.tsv", b"AAACAAGTATCTCCCA-1\nAAACACCAATAACTGC-1\nA\n");
+    several(&spatial, &["tissue_positions.csv", "scalefactors_json.json"], data);
+    place.to_path_buf()
+}
+
+/// Looks at everything that an object holds.
+fn used(adata: AnnData) -> AnnData {
+    adata.check().expect("what was read is consistent");
+    assert!(adata.to_html().len() < 4 << 20, "the summary is too long");
+    assert!(adata.to_string().starts_with("AnnData object"));
+    adata
+}
+
+/// What was read can be looked at, written unless a key forbids it, and read again.
+fn both_ways(read: spatialkit::Result<AnnData>) {
+    let Ok(adata) = read else { return };
+    let adata = used(adata);
+    let path = place().join("again.h5ad");
+    if io::write_h5ad(&adata, &path).is_ok() {
+        let again = io::read_h5ad(&path).expect("what was written is readable");
+        assert_eq!(again.shape(), adata.shape());
+    }
+}
