@@ -36,7 +36,10 @@ def same(x, y, what):
 
 
 def compare(original, rewritten):
-    a, b = anndata.read_h5ad(original), anndata.read_h5ad(rewritten)
+    equal(anndata.read_h5ad(original), anndata.read_h5ad(rewritten))
+
+
+def equal(a, b):
     for side in (a, b):
         side.uns = {k: plain_records(v) for k, v in side.uns.items()}
     # `exact` would take NaN for different from NaN: values and types are compared below instead.

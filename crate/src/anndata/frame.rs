@@ -261,6 +261,16 @@ impl Frame {
         self.columns.get(name)
     }
 
+    /// The column `name`, to change in place; its length must stay.
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Column> {
+        self.columns.get_mut(name)
+    }
+
+    /// The columns with their names, to change in place; their lengths must stay.
+    pub(super) fn columns_mut(&mut self) -> impl Iterator<Item = (&str, &mut Column)> {
+        self.columns.iter_mut().map(|(k, v)| (k.as_str(), v))
+    }
+
     /// Adds or replaces the column `name`.
     ///
     /// # Errors

@@ -127,69 +127,6 @@ impl Sparse {
         let values = self.values.take(&source);
         Sparse { nrows: self.nrows, ncols: self.ncols, indptr, indices, values }
     }
-
-    /// The compressed rows (or columns) at `keep`, in that order.
-    fn take_major(&self, keep: &[usize]) -> (Vec<usize>, Vec<u32>, Values) {
-        let mut indptr = Vec::with_capacity(keep.len() + 1);
-        indptr.push(0);
-        let mut source = Vec::new();
-        for &m in keep {
-            source.extend(self.indptr[m]..self.indptr[m + 1]);
-            indptr.push(source.len());
-        }
-        let indices = source.iter().map(|&k| self.indices[k]).collect();
-        (indptr, indices, self.values.take(&source))
-    }
-
-    /// The other axis restricted to `keep`, in that order.
-    fn take_minor(&self, minor: usize, keep: &[usize]) -> (Vec<usize>, Vec<u32>, Values) {
-        if keep.windows(2).all(|w| w[0] < w[1]) {
-            return self.filter_minor(minor, keep);
-        }
-        // Where each old index goes; an index may be asked for more than once.
-        let mut targets: Vec<Vec<u32>> = vec![Vec::new(); minor];
-        for (new, &old) in keep.iter().enumerate() {
-            targets[old].push(new as u32);
-        }
-        let mut indptr = vec![0];
-        let mut indices = Vec::new();
-        let mut source = Vec::new();
-        let mut row: Vec<(u32, usize)> = Vec::new();
-        for major in 0..self.indptr.len() - 1 {
-            row.clear();
-            for k in self.indptr[major]..self.indptr[major + 1] {
-                row.extend(targets[self.indices[k] as usize].iter().map(|&t| (t, k)));
-            }
-            row.sort_unstable();
-            indices.extend(row.iter().map(|r| r.0));
-            source.extend(row.iter().map(|r| r.1));
-            indptr.push(source.len());
-        }
-        (indptr, indices, self.values.take(&source))
-    }
-
-    /// The same where `keep` rises, which needs no sorting: the filters of genes and cells.
-    fn filter_minor(&self, minor: usize, keep: &[usize]) -> (Vec<usize>, Vec<u32>, Values) {
-        const ABSENT: u32 = u32::MAX;
-        let mut target = vec![ABSENT; minor];
-        for (new, &old) in keep.iter().enumerate() {
-            target[old] = new as u32;
-        }
-        let kept = |major: usize| {
-            let range = self.indptr[major]..self.indptr[major + 1];
-            range.map(|k| (target[self.indices[k] as usize], k)).filter(|&(t, _)| t != ABSENT)
-        };
-        let majors = self.indptr.len() - 1;
-        let counts: Vec<usize> = (0..majors).into_par_iter().map(|m| kept(m).count()).collect();
-        let (indices, source): (Vec<u32>, Vec<usize>) =
-            (0..majors).into_par_iter().flat_map_iter(kept).unzip();
-        let mut indptr = Vec::with_capacity(majors + 1);
-        indptr.push(0);
-        for count in counts {
-            indptr.push(indptr[indptr.len() - 1] + count);
-        }
-        (indptr, indices, self.values.take(&source))
-    }
 }
 
 impl Matrix {
@@ -367,50 +304,6 @@ impl Matrix {
             }
         }
         out
-    }
-
-    /// The rows at `keep`, in that order; a copy.
-    pub fn take_rows(&self, keep: &[usize]) -> Matrix {
-        match self {
-            Matrix::Dense(m) => {
-                let n = m.ncols;
-                let source: Vec<usize> = keep.iter().flat_map(|&r| r * n..(r + 1) * n).collect();
-                let values = m.values.take(&source);
-                Matrix::Dense(Dense { nrows: keep.len(), ncols: n, values })
-            }
-            Matrix::Csr(m) => {
-                let (indptr, indices, values) = m.take_major(keep);
-                let (nrows, ncols) = (keep.len(), m.ncols);
-                Matrix::Csr(Sparse { nrows, ncols, indptr, indices, values })
-            }
-            Matrix::Csc(m) => {
-                let (indptr, indices, values) = m.take_minor(m.nrows, keep);
-                let (nrows, ncols) = (keep.len(), m.ncols);
-                Matrix::Csc(Sparse { nrows, ncols, indptr, indices, values })
-            }
-        }
-    }
-
-    /// The columns at `keep`, in that order; a copy.
-    pub fn take_columns(&self, keep: &[usize]) -> Matrix {
-        match self {
-            Matrix::Dense(m) => {
-                let source: Vec<usize> =
-                    (0..m.nrows).flat_map(|r| keep.iter().map(move |&c| r * m.ncols + c)).collect();
-                let values = m.values.take(&source);
-                Matrix::Dense(Dense { nrows: m.nrows, ncols: keep.len(), values })
-            }
-            Matrix::Csc(m) => {
-                let (indptr, indices, values) = m.take_major(keep);
-                let (nrows, ncols) = (m.nrows, keep.len());
-                Matrix::Csc(Sparse { nrows, ncols, indptr, indices, values })
-            }
-            Matrix::Csr(m) => {
-                let (indptr, indices, values) = m.take_minor(m.ncols, keep);
-                let (nrows, ncols) = (m.nrows, keep.len());
-                Matrix::Csr(Sparse { nrows, ncols, indptr, indices, values })
-            }
-        }
     }
 }
 

@@ -4,15 +4,24 @@
 //! Reading and writing files is in [`io`](crate::io); computing on the slots in
 //! [`pp`](crate::pp) and [`tl`](crate::tl).
 
+mod categories;
 mod frame;
 mod index;
+mod join;
 mod matrix;
+mod names;
+mod select;
+mod subset;
 mod summary;
+mod take;
+mod transpose;
 mod value;
 mod values;
 
 pub use frame::{Categorical, Column, Frame};
+pub use join::{How, Joined};
 pub use matrix::{Dense, Matrix, Sparse};
+pub use select::Select;
 pub use value::{Map, Value};
 pub use values::{Values, with_values};
 
@@ -203,7 +212,7 @@ impl AnnData {
         if let Some(&first) = bad.first() {
             let reason = format!(
                 "{} of {} observations have a coordinate that is not a number (the first is \
-                 `{}`, row {first}). Drop them with `adata.take_obs(…)` or mend the file",
+                 `{}`, row {first}). Drop them with `adata.keep_obs(…)` or mend the file",
                 bad.len(),
                 self.n_obs(),
                 self.obs.names()[first],
@@ -216,78 +225,16 @@ impl AnnData {
     /// The position of the variable `name`.
     ///
     /// # Errors
-    /// [`Error::MissingKey`] listing names that are alike.
+    /// [`Error::MissingKey`] listing names that are alike, [`Error::Data`] for a name that several
+    /// variables have.
     pub fn var_index(&self, name: &str) -> Result<usize> {
-        if let Some(i) = self.var.names().iter().position(|n| n == name) {
-            return Ok(i);
-        }
-        let lower = name.to_lowercase();
-        let stem: String = lower.chars().take(3).collect();
-        let alike = |n: &&String| n.to_lowercase().starts_with(&stem);
-        let mut names: Vec<&String> = self.var.names().iter().filter(alike).take(10).collect();
-        names.sort_by_key(|n| n.to_lowercase() != lower);
-        if names.is_empty() {
-            names = self.var.names().iter().take(5).collect();
-        }
-        Err(Error::missing_key("var", "name", name, names))
-    }
-
-    /// The observations at `keep`, in that order; a copy of every slot.
-    pub fn take_obs(&self, keep: &[usize]) -> AnnData {
-        let rows = |m: &Map<Matrix>| -> Map<Matrix> {
-            m.iter().map(|(k, v)| (k.clone(), v.take_rows(keep))).collect()
-        };
-        AnnData {
-            x: self.x.as_ref().map(|x| x.take_rows(keep)),
-            obs: self.obs.take(keep),
-            var: self.var.clone(),
-            layers: rows(&self.layers),
-            obsm: rows(&self.obsm),
-            varm: self.varm.clone(),
-            obsm_frames: tables(&self.obsm_frames, keep),
-            varm_frames: self.varm_frames.clone(),
-            obsp: both(&self.obsp, keep),
-            varp: self.varp.clone(),
-            uns: self.uns.clone(),
-            raw: self
-                .raw
-                .as_ref()
-                .map(|raw| Box::new(Raw { x: raw.x.take_rows(keep), ..(**raw).clone() })),
-        }
-    }
-
-    /// The variables at `keep`, in that order; a copy of every slot. `raw` keeps all of its own.
-    pub fn take_vars(&self, keep: &[usize]) -> AnnData {
-        AnnData {
-            x: self.x.as_ref().map(|x| x.take_columns(keep)),
-            obs: self.obs.clone(),
-            var: self.var.take(keep),
-            layers: self.layers.iter().map(|(k, v)| (k.clone(), v.take_columns(keep))).collect(),
-            obsm: self.obsm.clone(),
-            varm: self.varm.iter().map(|(k, v)| (k.clone(), v.take_rows(keep))).collect(),
-            obsm_frames: self.obsm_frames.clone(),
-            varm_frames: tables(&self.varm_frames, keep),
-            obsp: self.obsp.clone(),
-            varp: both(&self.varp, keep),
-            uns: self.uns.clone(),
-            raw: self.raw.clone(),
-        }
+        self.var.position("var", name)
     }
 }
 
 fn no_x(layers: &Map<Matrix>) -> Error {
     let names = layers.keys().map(|k| format!("layers[\"{k}\"]"));
     Error::missing_key("AnnData", "matrix", "X", names)
-}
-
-/// Rows of tables at `keep`.
-fn tables(m: &Map<Frame>, keep: &[usize]) -> Map<Frame> {
-    m.iter().map(|(k, v)| (k.clone(), v.take(keep))).collect()
-}
-
-/// Rows and columns of square matrices at `keep`.
-fn both(m: &Map<Matrix>, keep: &[usize]) -> Map<Matrix> {
-    m.iter().map(|(k, v)| (k.clone(), v.take_rows(keep).take_columns(keep))).collect()
 }
 
 #[cfg(test)]

@@ -98,6 +98,27 @@ macro_rules! with_values {
 }
 pub use with_values;
 
+/// Runs the same expression on the vector inside a [`Values`], whatever its type; the result is a
+/// vector of that type, wrapped again.
+macro_rules! same_type {
+    ($values:expr, $v:ident => $body:expr) => {
+        match $values {
+            $crate::anndata::Values::F32($v) => $crate::anndata::Values::F32($body),
+            $crate::anndata::Values::F64($v) => $crate::anndata::Values::F64($body),
+            $crate::anndata::Values::I8($v) => $crate::anndata::Values::I8($body),
+            $crate::anndata::Values::I16($v) => $crate::anndata::Values::I16($body),
+            $crate::anndata::Values::I32($v) => $crate::anndata::Values::I32($body),
+            $crate::anndata::Values::I64($v) => $crate::anndata::Values::I64($body),
+            $crate::anndata::Values::U8($v) => $crate::anndata::Values::U8($body),
+            $crate::anndata::Values::U16($v) => $crate::anndata::Values::U16($body),
+            $crate::anndata::Values::U32($v) => $crate::anndata::Values::U32($body),
+            $crate::anndata::Values::U64($v) => $crate::anndata::Values::U64($body),
+            $crate::anndata::Values::Bool($v) => $crate::anndata::Values::Bool($body),
+        }
+    };
+}
+pub(super) use same_type;
+
 impl Values {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {

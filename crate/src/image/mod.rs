@@ -2,11 +2,16 @@
 //! [`AnnData`](crate::anndata::AnnData).
 //!
 //! An [`Image`] is 8-bit RGB in rows from the top, as Pillow and every reader of Visium folders
-//! have it. Drawing on pictures is in [`pl`](crate::pl).
+//! have it; a [`Raster`] has the channels and the depth of its file, as [`read_image`] finds them in
+//! PNG, JPEG, TIFF and OME-TIFF. Drawing on pictures is in [`pl`](crate::pl).
 
+mod ome;
+mod raster;
 mod resize;
+mod tiff;
 mod tissue;
 
+pub use raster::{Raster, read_image};
 pub use resize::Filter;
 pub(crate) use tissue::spot_diameter;
 pub use tissue::{Resolution, Tissue, libraries, tissue};
@@ -64,14 +69,12 @@ impl Image {
         Image::new(width, height, pixels)
     }
 
-    /// Reads a PNG or JPEG file.
+    /// Reads a PNG, JPEG or TIFF file as 8-bit RGB; see [`read_image`] and [`Raster::to_image`].
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is no such picture.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        Image::decode(&bytes, path)
+        read_image(path)?.to_image()
     }
 
     /// The picture in an entry of `uns`: height × width × (1, 3 or 4) of bytes, of 16-bit

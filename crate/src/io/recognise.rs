@@ -1,12 +1,12 @@
 //! [`read`]: finds out what a file or folder is.
 
-use super::{files, h5, mtx, tenx, visium};
+use super::{files, h5, loom, mtx, tenx, visium, zarr};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-const KNOWN: &str = "an .h5ad file, a 10x .h5 file, a Visium folder (a matrix and spatial/) or a \
+const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, a Visium folder (a matrix and spatial/) or a \
                      10x folder (matrix.mtx, barcodes.tsv, features.tsv)";
 
 /// Reads whatever is at `path`: an `.h5ad` file, a 10x `.h5` file, a Visium folder, or a 10x folder
@@ -31,6 +31,9 @@ fn read_file(path: &Path) -> Result<AnnData> {
     {
         return mtx::read_10x_mtx(folder);
     }
+    if zarr::is_store(path) {
+        return zarr::read_any(path);
+    }
     let is_hdf5_name = [".h5ad", ".h5", ".hdf5", ".h5mu"].iter().any(|e| name.ends_with(e));
     if !is_hdf5_name && !has_hdf5_signature(path) {
         files::check_file(path)?;
@@ -39,6 +42,9 @@ fn read_file(path: &Path) -> Result<AnnData> {
             .with_hint(format!("This reads {KNOWN}")));
     }
     let root = h5::open(path)?;
+    if loom::is_loom(&root) {
+        return loom::read_loom(path);
+    }
     if root.contains("matrix") || (!root.contains("X") && !tenx::genomes(&root)?.is_empty()) {
         return tenx::read_10x_h5(path);
     }
@@ -46,6 +52,9 @@ fn read_file(path: &Path) -> Result<AnnData> {
 }
 
 fn read_folder(folder: &Path) -> Result<AnnData> {
+    if zarr::is_store(folder) {
+        return zarr::read_any(folder);
+    }
     if visium::is_visium_folder(folder) {
         return visium::read_visium(folder);
     }

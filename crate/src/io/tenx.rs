@@ -8,7 +8,7 @@
 //! matrix/features/id, name, feature_type…  GENOME/genes, gene_names
 //! ```
 
-use super::h5::{self, Data, Elements, Group, Node};
+use super::h5::{self, Data, Dtype, Elements, Group, Node};
 use crate::anndata::{AnnData, Column, Frame, Matrix, Sparse, Values};
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -187,9 +187,10 @@ fn assemble(group: &Group, obs: Frame, var: Frame) -> Result<AnnData> {
     }
     let indptr = group.data("indptr")?.positions()?;
     let indices = group.data("indices")?.indices()?;
-    let values = match group.data("data")?.values()? {
-        Values::I32(v) => Values::F32(v.into_iter().map(|x| x as f32).collect()),
-        other => other,
+    let data = group.data("data")?;
+    let values = match data.dtype()? {
+        Dtype::I32 => Values::F32(data.floats()?),
+        _ => data.values()?,
     };
     let x = Sparse::new((obs.len(), var.len()), true, indptr, indices, values)
         .map_err(|e| group.error(e.to_string()))?;

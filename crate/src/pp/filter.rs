@@ -1,7 +1,7 @@
 //! Dropping genes and cells.
 
 use super::stats::{Sums, column_sums, row_sums};
-use crate::anndata::{AnnData, Column, Map, Matrix, Values};
+use crate::anndata::{AnnData, Column, Values};
 use crate::error::{Error, Result};
 
 macro_rules! filter_options {
@@ -135,7 +135,7 @@ pub fn filter_cells(adata: &mut AnnData, options: FilterCells) -> Result<()> {
     let keep = options.keep(&sums);
     options.check(&sums, &keep)?;
     if keep.len() < adata.n_obs() {
-        *adata = adata.take_obs(&keep);
+        adata.retain(Some(&keep), None);
     }
     for (name, column) in options.columns(&sums, &keep, "n_genes") {
         adata.obs.insert(name, column)?;
@@ -166,18 +166,9 @@ pub fn drop_genes_by_prefix(adata: &mut AnnData, prefixes: &[&str]) -> Result<()
 
 /// Keeps the variables at `keep` (rising), without copying what does not depend on them.
 pub(super) fn keep_vars(adata: &mut AnnData, keep: &[usize]) {
-    if keep.len() == adata.n_vars() {
-        return;
+    if keep.len() < adata.n_vars() {
+        adata.retain(None, Some(keep));
     }
-    let columns = |m: &mut Matrix| *m = m.take_columns(keep);
-    let both = |maps: &mut Map<Matrix>| {
-        maps.values_mut().for_each(|m| *m = m.take_rows(keep).take_columns(keep));
-    };
-    adata.x.iter_mut().for_each(columns);
-    adata.layers.values_mut().for_each(columns);
-    adata.varm.values_mut().for_each(|m| *m = m.take_rows(keep));
-    both(&mut adata.varp);
-    adata.var = adata.var.take(keep);
 }
 
 /// A mask as a column.

@@ -2,17 +2,24 @@
 //! and a slack that each target states (16 MB for plain formats; 64 MB for those that hold
 //! compressed data, which honestly expand).
 //!
-//! All of the program's allocations go through the functions below, those of HDF5 and zstd in C as
-//! well as Rust's: they stand in for the C library's `malloc` and its like, and count what is alive.
+//! All of the program's allocations are counted. Rust's, through the global allocator, count as soon
+//! as they are asked for. Those of C (HDF5 above all), through functions that stand in for the C
+//! library's `malloc` and its like, count in full where they are small; a large one counts when it is given
+//! back, with as much of it as was used: HDF5 asks for what a header claims and then finds that
+//! the file is shorter, which costs addresses but no memory.
 
 use libc::{c_int, c_void, size_t};
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static PEAK: AtomicIsize = AtomicIsize::new(0);
 static LIMIT: AtomicIsize = AtomicIsize::new(isize::MAX);
-/// Greatest peak, in percent of what was allowed, that this process has seen.
+/// Greatest peak that this process has seen, in thousandths of what was allowed.
 static WORST: AtomicUsize = AtomicUsize::new(0);
+
+/// Allocations of C from this size on are lent from the system page by page as they are used.
+const LARGE: usize = 1 << 20;
 
 /// Runs `parse` on an input of `size` bytes; ends the program when the rule is broken.
 pub fn watch(size: usize, slack: usize, parse: impl FnOnce()) {
@@ -23,21 +30,75 @@ pub fn watch(size: usize, slack: usize, parse: impl FnOnce()) {
     parse();
     LIMIT.store(isize::MAX, Relaxed);
     let peak = (PEAK.load(Relaxed) - base).max(0) as usize;
-    let percent = peak * 100 / allowed;
-    if percent > WORST.fetch_max(percent, Relaxed) {
-        note(percent, peak, size);
+    let share = peak * 1000 / allowed;
+    if share > WORST.fetch_max(share, Relaxed) {
+        note(share, peak, size);
     }
 }
 
 /// Keeps the worst of all processes in a file.
-fn note(percent: usize, peak: usize, size: usize) {
+fn note(share: usize, peak: usize, size: usize) {
     let Some(path) = std::env::var_os("SPATIALKIT_FUZZ_PEAK") else { return };
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let before = text.split('%').next().and_then(|p| p.parse().ok()).unwrap_or(0);
-    if percent > before {
+    let before = text.split(' ').next().and_then(|p| p.parse().ok()).unwrap_or(0);
+    if share > before {
         let ratio = peak as f64 / size.max(1) as f64;
-        let text = format!("{percent}% of what is allowed: {peak} bytes, {ratio:.1} × {size}\n");
+        let text =
+            format!("{share} thousandths of the allowed: {peak} bytes for {size} ({ratio:.1})\n");
         let _ = std::fs::write(path, text);
+    }
+}
+
+fn count(size: isize) {
+    let live = LIVE.fetch_add(size, Relaxed) + size;
+    PEAK.fetch_max(live, Relaxed);
+    if live > LIMIT.load(Relaxed) {
+        // Once: the report of what went wrong allocates as well.
+        LIMIT.store(isize::MAX, Relaxed);
+        let trace = std::backtrace::Backtrace::force_capture();
+        eprintln!("MEMORY: {live} bytes are alive, the last {size} of them here:\n{trace}");
+        std::process::abort();
+    }
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let at = unsafe { __libc_memalign(layout.align().max(16), layout.size()) };
+        count(if at.is_null() { 0 } else { layout.size() as isize });
+        at.cast()
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.align() > 16 {
+            let at = unsafe { self.alloc(layout) };
+            unsafe { at.write_bytes(0, layout.size()) };
+            return at;
+        }
+        let at = unsafe { __libc_calloc(1, layout.size()) };
+        count(if at.is_null() { 0 } else { layout.size() as isize });
+        at.cast()
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as isize, Relaxed);
+        unsafe { __libc_free(at.cast()) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if layout.align() > 16 {
+            let new =
+                unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
+            unsafe {
+                new.copy_from_nonoverlapping(at, size.min(layout.size()));
+                self.dealloc(at, layout);
+            }
+            return new;
+        }
+        let new = unsafe { __libc_realloc(at.cast(), size) };
+        count(if new.is_null() { 0 } else { size as isize - layout.size() as isize });
+        new.cast()
     }
 }
 
@@ -51,25 +112,37 @@ unsafe extern "C" {
 }
 
 fn taken(at: *mut c_void) -> *mut c_void {
-    if !at.is_null() {
-        let size = unsafe { malloc_usable_size(at) } as isize;
-        let live = LIVE.fetch_add(size, Relaxed) + size;
-        PEAK.fetch_max(live, Relaxed);
-        if live > LIMIT.load(Relaxed) {
-            // Once: the report of what went wrong allocates as well.
-            LIMIT.store(isize::MAX, Relaxed);
-            let trace = std::backtrace::Backtrace::force_capture();
-            eprintln!("MEMORY: {live} bytes are alive, the last {size} of them here:\n{trace}");
-            std::process::abort();
-        }
+    let size = unsafe { malloc_usable_size(at) };
+    if size < LARGE {
+        count(size as isize);
     }
     at
 }
 
 fn given_back(at: *mut c_void) {
-    if !at.is_null() {
-        LIVE.fetch_sub(unsafe { malloc_usable_size(at) } as isize, Relaxed);
+    let size = unsafe { malloc_usable_size(at) };
+    if size < LARGE {
+        LIVE.fetch_sub(size as isize, Relaxed);
+    } else if LIMIT.load(Relaxed) < isize::MAX {
+        let used = used(at, size) as isize;
+        count(used);
+        LIVE.fetch_sub(used, Relaxed);
     }
+}
+
+/// How many bytes of a large allocation have memory behind them.
+fn used(at: *mut c_void, size: usize) -> usize {
+    const PAGE: usize = 4096;
+    let mut pages = [0u8; 4096];
+    let (mut from, end) = (at as usize & !(PAGE - 1), at as usize + size);
+    let mut used = 0;
+    while from < end {
+        let length = (end - from).min(pages.len() * PAGE);
+        unsafe { libc::mincore(from as *mut c_void, length, pages.as_mut_ptr()) };
+        used += pages[..length.div_ceil(PAGE)].iter().filter(|p| **p & 1 == 1).count() * PAGE;
+        from += length;
+    }
+    used
 }
 
 #[unsafe(no_mangle)]
@@ -84,12 +157,8 @@ extern "C" fn calloc(n: size_t, size: size_t) -> *mut c_void {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn realloc(at: *mut c_void, size: size_t) -> *mut c_void {
-    let before = if at.is_null() { 0 } else { unsafe { malloc_usable_size(at) } };
-    let new = unsafe { __libc_realloc(at, size) };
-    if !new.is_null() || size == 0 {
-        LIVE.fetch_sub(before as isize, Relaxed);
-    }
-    taken(new)
+    given_back(at);
+    taken(unsafe { __libc_realloc(at, size) })
 }
 
 #[unsafe(no_mangle)]
@@ -109,11 +178,7 @@ extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_void {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn posix_memalign(
-    to: *mut *mut c_void,
-    align: size_t,
-    size: size_t,
-) -> c_int {
+unsafe extern "C" fn posix_memalign(to: *mut *mut c_void, align: size_t, size: size_t) -> c_int {
     let at = unsafe { __libc_memalign(align, size) };
     if at.is_null() {
         return libc::ENOMEM;

@@ -115,6 +115,8 @@ pub fn place() -> PathBuf {
 
 fn file(place: &Path, name: &str, data: &[u8]) -> PathBuf {
     let path = place.join(name);
+    // A new file, not new content of the old one: two inputs must not look the same to a cache.
+    let _ = fs::remove_file(&path);
     fs::write(&path, data).expect("the temporary folder can be written to");
     path
 }

@@ -4,15 +4,21 @@
 //! This is the only place that names the `hdf5` crate. Formats built on HDF5 are in the modules
 //! beside it.
 
-mod chunks;
+mod columns;
+mod deflate;
 mod dtype;
 mod heaps;
+mod plan;
+mod probe;
 mod read;
+mod slabs;
 mod texts;
 mod write;
 
 pub(super) use super::store::{Attributes, Elements};
+pub(super) use columns::Transposed;
 pub(super) use dtype::Dtype;
+pub(super) use slabs::Slabs;
 pub(super) use write::{FieldValues, Writer, create};
 
 use super::files;
@@ -62,6 +68,7 @@ pub(super) enum Node {
 /// Opens the root group of an HDF5 file for reading.
 pub(super) fn open(path: &Path) -> Result<Group> {
     let size = files::check_file(path)?;
+    probe::check(path)?;
     let file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
     if heaps::endless(path, size) {
         return Err(Error::format(path, "damaged HDF5 file: a heap of texts has an empty entry")
@@ -212,6 +219,12 @@ macro_rules! attributes {
 attributes!(Group Data);
 
 impl Group {
+    /// Names of the attributes.
+    pub fn attribute_names(&self) -> Result<Vec<String>> {
+        let fail = |e| self.error(format!("attributes cannot be listed: {}", cause(&e)));
+        self.inner.attr_names().map_err(fail)
+    }
+
     fn location(&self) -> &hdf5::Location {
         &self.inner
     }

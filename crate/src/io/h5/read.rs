@@ -1,8 +1,9 @@
 //! Reading elements with the type they have in the file.
 
-use super::{Data, Dtype, Elements, chunks, texts};
+use super::{Data, Dtype, Elements, plan, texts};
 use crate::anndata::Values;
 use crate::error::Result;
+use crate::io::bytes::{Plain, zeroed};
 use crate::io::store;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
@@ -13,9 +14,9 @@ use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
 use std::ffi::{CStr, c_char};
 
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
-const MOST_EXPANSION: u64 = 1100;
+pub(super) const MOST_EXPANSION: u64 = 1100;
 /// Below this, a header is believed without a look at the bytes stored.
-const HARMLESS: u64 = 64 << 20;
+pub(super) const HARMLESS: u64 = 64 << 20;
 
 impl Data {
     /// Number of elements.
@@ -35,7 +36,7 @@ impl Data {
     }
 
     /// Checks that a file of this size can hold what the shape claims, before memory is taken.
-    fn check_size(&self, bytes: u64) -> Result<()> {
+    pub(super) fn check_size(&self, bytes: u64) -> Result<()> {
         let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
         let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
         if bytes <= HARMLESS || bytes <= bound {
@@ -54,8 +55,11 @@ impl Data {
         let (memory_type, dtype) = native(&file_type).map_err(|reason| self.error(reason))?;
         let bytes = (n as u64).saturating_mul(dtype.size() as u64);
         self.check_size(bytes)?;
+        let rows = self.shape.first().copied().unwrap_or(1);
         if n > 0
-            && let Some(values) = chunks::read(self, &dtype, &file_type, n)
+            && let Some(size) = plan::plain_size(&file_type)
+            && let Some(plan) = plan::Plan::new(self, size)
+            && let Some(values) = plan::read(&plan, 0..rows, &dtype)
         {
             return Ok(Elements::Values(values));
         }
@@ -88,7 +92,7 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one is negative.
     pub fn positions(&self) -> Result<Vec<usize>> {
-        store::positions(self.values()?).map_err(|reason| self.error(reason))
+        self.converted(store::positions)
     }
 
     /// All elements as `u32`.
@@ -96,7 +100,41 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one does not fit.
     pub fn indices(&self) -> Result<Vec<u32>> {
-        store::indices(self.values()?).map_err(|reason| self.error(reason))
+        match self.dtype()? {
+            // The usual width: the same bytes.
+            Dtype::I32 | Dtype::U32 => self.as_indices(self.values()?),
+            _ => self.converted(store::indices),
+        }
+    }
+
+    /// Some of the elements as `u32`.
+    pub(super) fn as_indices(&self, values: Values) -> Result<Vec<u32>> {
+        store::indices(values).map_err(|reason| self.error(reason))
+    }
+
+    /// All elements as `float32`.
+    pub fn floats(&self) -> Result<Vec<f32>> {
+        self.converted(|values| Ok(values.to_f32().into_owned()))
+    }
+
+    /// All elements as another type, piece by piece so that there is no second copy of all.
+    fn converted<T: Plain>(
+        &self,
+        convert: impl Fn(Values) -> Result<Vec<T>, String>,
+    ) -> Result<Vec<T>> {
+        let fail = |reason| self.error(reason);
+        if self.shape.len() != 1 {
+            return convert(self.values()?).map_err(fail);
+        }
+        let (n, slabs) = (self.len()?, self.slabs()?);
+        slabs.check(n)?;
+        let mut out = zeroed(n).map_err(fail)?;
+        let piece = slabs.piece();
+        for (k, slot) in out.chunks_mut(piece).enumerate() {
+            let values = slabs.read(k * piece..k * piece + slot.len())?;
+            slot.copy_from_slice(&convert(values).map_err(fail)?);
+        }
+        Ok(out)
     }
 }
 
@@ -118,8 +156,25 @@ pub(super) fn attribute(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements)
     Ok((shape, elements))
 }
 
+/// Looks at everything that describes a data set, and at its elements if they take at most `small`
+/// bytes; HDF5 does all of it, and whatever it says is dropped.
+pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
+    let _ = (data.chunk(), data.filters(), data.offset(), data.is_chunked());
+    let _ = data.chunks_visit(|_| 0);
+    let (Ok(space), Ok(file_type)) = (data.space(), data.dtype()) else { return };
+    let stored = sync(|| unsafe { H5Dget_storage_size(data.id()) });
+    let Ok((memory_type, dtype)) = native(&file_type) else { return };
+    let n = space.shape().iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+    if !space.is_null() && (n as u64).saturating_mul(dtype.size() as u64).max(stored) <= small {
+        let id = data.id();
+        let _ = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
+            H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer)
+        });
+    }
+}
+
 /// The type in memory for a type in a file: this machine's byte order, nothing else changed.
-fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
+pub(super) fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
     sync(|| unsafe {
         let id = H5Tget_native_type(file.id(), H5T_DIR_DEFAULT);
         let memory: Datatype = hdf5::from_id(id).map_err(|_| "unknown data type".to_string())?;
@@ -133,15 +188,11 @@ fn native(file: &Datatype) -> Result<(Datatype, Dtype), String> {
 }
 
 /// Takes room for `n` elements of type `T` and lets `fill` write them.
-fn filled<T: Clone + Default>(
+fn filled<T: Plain>(
     n: usize,
     fill: impl FnOnce(*mut std::ffi::c_void) -> i32,
 ) -> Result<Vec<T>, String> {
-    let mut buffer: Vec<T> = Vec::new();
-    buffer
-        .try_reserve_exact(n)
-        .map_err(|_| format!("{} bytes do not fit in memory", n.saturating_mul(size_of::<T>())))?;
-    buffer.resize(n, T::default());
+    let mut buffer: Vec<T> = zeroed(n)?;
     if n > 0 {
         sync(|| {
             if fill(buffer.as_mut_ptr().cast()) < 0 {
@@ -155,7 +206,7 @@ fn filled<T: Clone + Default>(
 }
 
 /// Reads `n` elements of type `dtype` by `read(memory type, buffer)`.
-fn elements(
+pub(super) fn elements(
     memory: &Datatype,
     dtype: &Dtype,
     n: usize,

@@ -4,7 +4,7 @@
 //! takes memory for whatever length is claimed (up to 4 GiB a text) before it looks into the heap;
 //! here the heap is looked at first, which is also faster.
 
-use super::{Data, chunks::Plan};
+use super::{Data, plan::Plan};
 use std::collections::{HashMap, hash_map::Entry};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -38,15 +38,8 @@ fn references(data: &Data, n: usize) -> Option<Vec<Reference>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(total).ok()?;
     bytes.resize(total, 0);
-    if data.inner.is_chunked() {
-        Plan::new(data, REFERENCE)?.run(&mut bytes)?;
-    } else {
-        if data.source.userblock != 0 || data.inner.storage_size() != total as u64 {
-            return None;
-        }
-        let file = File::open(&data.source.path).ok()?;
-        file.read_exact_at(&mut bytes, data.inner.offset()?).ok()?;
-    }
+    let plan = Plan::new(data, REFERENCE)?;
+    plan.run(0..data.shape.first().copied().unwrap_or(1), &mut bytes)?;
     let number = |b: &[u8]| b.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
     let reference = |b: &[u8]| Reference {
         length: number(&b[..4]) as usize,

@@ -1,9 +1,10 @@
 //! Writing: a file beside the target that replaces it once it is whole.
 
-use super::reason;
+use super::{deflate, reason};
 use crate::anndata::Values;
 use crate::error::{Error, Result};
 use crate::io::WriteOptions;
+use crate::io::bytes::{Plain, as_bytes, signed};
 use hdf5::types::{CompoundField, CompoundType, FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
 use hdf5::{Datatype, Extents, sync::sync};
 use hdf5_sys::h5d::H5Dwrite;
@@ -155,16 +156,31 @@ impl Writer<'_> {
         let write = || {
             macro_rules! write_as {
                 ($($variant:ident $t:ty),*) => {
-                    match values { $(Values::$variant(v) => self.plain::<$t>(name, shape, v)?,)* }
+                    match values {
+                        $(Values::$variant(v) => self.numbers::<$t>(name, shape, v)?,)*
+                        Values::Bool(v) => self.plain(name, shape, v)?,
+                    }
                 };
             }
             let data = write_as!(
-                F32 f32, F64 f64, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32,
-                U64 u64, Bool bool
+                F32 f32, F64 f64, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64
             );
             encoded.map_or(Ok(()), |(kind, version)| encoding(&data, kind, version))
         };
         write().map_err(self.fail(name))
+    }
+
+    /// Indices of a sparse matrix: `int64` if `wide`, else `int32`.
+    pub fn indices(&self, name: &str, indices: &[u32], wide: bool) -> Result<()> {
+        self.check_name(name)?;
+        let write = || match signed(indices).filter(|_| !wide) {
+            Some(narrow) => self.numbers(name, &[narrow.len()], narrow),
+            None => {
+                let wide: Vec<i64> = indices.iter().map(|&i| i64::from(i)).collect();
+                self.numbers(name, &[wide.len()], &wide)
+            }
+        };
+        write().map(drop).map_err(self.fail(name))
     }
 
     /// Texts.
@@ -193,6 +209,23 @@ impl Writer<'_> {
             encoding(&data, "null", "0.1.0")
         };
         write().map_err(self.fail(name))
+    }
+
+    /// Numbers, which are compressed on all cores.
+    fn numbers<T: hdf5::H5Type + Plain>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        values: &[T],
+    ) -> hdf5::Result<hdf5::Dataset> {
+        let Some(level) = self.gzip.filter(|_| !values.is_empty() && !shape.is_empty()) else {
+            return self.plain(name, shape, values);
+        };
+        let chunk = chunk_shape(shape, size_of::<T>());
+        let builder = self.group.new_dataset::<T>().deflate(level);
+        let data = builder.chunk(&chunk).shape(shape).create(name)?;
+        deflate::write(&data, as_bytes(values), shape, &chunk, size_of::<T>(), level)?;
+        Ok(data)
     }
 
     fn plain<T: hdf5::H5Type>(

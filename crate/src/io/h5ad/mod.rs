@@ -15,9 +15,10 @@
 
 mod legacy;
 mod read;
+mod stored;
 mod write;
 
-use super::h5;
+use super::{h5, store};
 use crate::anndata::AnnData;
 use crate::error::Result;
 use std::path::Path;
@@ -68,10 +69,15 @@ pub fn read_h5ad(path: impl AsRef<Path>) -> Result<AnnData> {
 /// As [`read_h5ad`].
 pub fn read_h5ad_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<AnnData> {
     fn inner(path: &Path, options: &ReadOptions) -> Result<AnnData> {
-        let root = h5::open(path)?;
-        read::Reader { options }.anndata(&root.into())
+        read_elements(&h5::open(path)?.into(), options)
     }
     inner(path.as_ref(), options)
+}
+
+/// Reads the object whose slots are the members of `root`: an HDF5 file, a zarr store, or a group
+/// inside one.
+pub(super) fn read_elements(root: &store::Group, options: &ReadOptions) -> Result<AnnData> {
+    read::Reader { options }.anndata(root)
 }
 
 /// Writes an `.h5ad` file as anndata 0.12 does. The file is written beside and renamed, so that a

@@ -1,5 +1,6 @@
 //! Reading: one function for each encoding.
 
+use super::stored::{Parts, sparse_kind};
 use super::{ReadOptions, legacy};
 use crate::anndata::{
     AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Raw, Sparse, Value, Values,
@@ -15,7 +16,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// `encoding-type` and `encoding-version`, empty where a file does not state them.
-fn encoding(node: &impl Attributes) -> Result<(String, String)> {
+pub(super) fn encoding(node: &impl Attributes) -> Result<(String, String)> {
     let kind = node.attr_text("encoding-type")?.unwrap_or_default();
     Ok((kind, node.attr_text("encoding-version")?.unwrap_or_default()))
 }
@@ -161,7 +162,6 @@ impl Reader<'_> {
 
     /// A dense or sparse matrix.
     fn matrix(&self, node: &Node) -> Result<Matrix> {
-        let (kind, _) = encoding(node)?;
         match node {
             Node::Data(d) => match d.shape[..] {
                 [n, m] => {
@@ -176,17 +176,11 @@ impl Reader<'_> {
                     Err(self.refuse(node, reason))
                 }
             },
-            Node::Group(g) => {
-                let kind = match g.attr_text("h5sparse_format")? {
-                    Some(old) if kind.is_empty() => format!("{old}_matrix"),
-                    _ => kind,
-                };
-                match kind.as_str() {
-                    "csr_matrix" => Ok(Matrix::Csr(sparse(g, true)?)),
-                    "csc_matrix" => Ok(Matrix::Csc(sparse(g, false)?)),
-                    other => Err(self.refuse(node, not_held(other, "a matrix"))),
-                }
-            }
+            Node::Group(g) => match sparse_kind(g)?.as_str() {
+                "csr_matrix" => Ok(Matrix::Csr(sparse(g, true)?)),
+                "csc_matrix" => Ok(Matrix::Csc(sparse(g, false)?)),
+                other => Err(self.refuse(node, not_held(other, "a matrix"))),
+            },
         }
     }
 
@@ -368,7 +362,7 @@ impl Reader<'_> {
     }
 }
 
-fn not_held(kind: &str, place: &str) -> String {
+pub(super) fn not_held(kind: &str, place: &str) -> String {
     match kind {
         "" => format!("a group without `encoding-type` cannot be {place}"),
         "awkward-array" => "an awkward array cannot be held".into(),
@@ -426,29 +420,7 @@ fn categorical(codes: &Data, categories: &Data, ordered: bool) -> Result<Categor
 
 /// A group of `data`, `indices` and `indptr`.
 fn sparse(group: &Group, by_rows: bool) -> Result<Sparse> {
-    let shape = match group.attr_numbers("shape")? {
-        Some(shape) => Some(shape),
-        None => group.attr_numbers("h5sparse_shape")?,
-    };
-    let whole = |x: f64| x >= 0.0 && x.fract() == 0.0 && x < 2f64.powi(48);
-    let (nrows, ncols) = match shape.as_deref() {
-        Some(&[r, c]) if whole(r) && whole(c) => (r as usize, c as usize),
-        Some(other) => return Err(group.error(format!("absurd shape {other:?}"))),
-        None => return Err(group.error("a sparse matrix without attribute `shape`")),
-    };
-    let (major, minor) = if by_rows { (nrows, ncols) } else { (ncols, nrows) };
-    if minor > u32::MAX as usize {
-        return Err(group.error(format!("an axis of {minor} cannot be held; at most 2^32 - 1")));
-    }
-    let indptr = group.data("indptr")?;
-    if indptr.len()? != major + 1 {
-        let found = indptr.len()?;
-        return Err(
-            group.error(format!("indptr has {found} entries, the shape asks for {}", major + 1))
-        );
-    }
-    let (indptr, indices) = (indptr.positions()?, group.data("indices")?.indices()?);
-    let values = group.data("data")?.values()?;
-    Sparse::new((nrows, ncols), by_rows, indptr, indices, values)
+    let Parts { nrows, ncols, indptr, indices, values } = Parts::of(group, by_rows)?;
+    Sparse::new((nrows, ncols), by_rows, indptr, indices.indices()?, values.values()?)
         .map_err(|e| group.error(e.to_string()))
 }

@@ -65,14 +65,11 @@ fn sparse(parent: &Writer, name: &str, s: &Sparse, kind: &str, minor: usize) -> 
     group.values("data", &[s.values.len()], &s.values, None)?;
     // scipy uses one width for both and prefers the narrow one.
     let wide = s.nnz().max(minor) > i32::MAX as usize;
-    let (indices, indptr) = if wide {
-        let indices = s.indices.iter().map(|&i| i64::from(i)).collect();
-        (Values::I64(indices), Values::I64(s.indptr.iter().map(|&p| p as i64).collect()))
-    } else {
-        let indices = s.indices.iter().map(|&i| i as i32).collect();
-        (Values::I32(indices), Values::I32(s.indptr.iter().map(|&p| p as i32).collect()))
+    let indptr = match wide {
+        true => Values::I64(s.indptr.iter().map(|&p| p as i64).collect()),
+        false => Values::I32(s.indptr.iter().map(|&p| p as i32).collect()),
     };
-    group.values("indices", &[indices.len()], &indices, None)?;
+    group.indices("indices", &s.indices, wide)?;
     group.values("indptr", &[indptr.len()], &indptr, None)
 }
 

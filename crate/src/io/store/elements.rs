@@ -2,6 +2,7 @@
 
 use crate::anndata::Values;
 use crate::error::{Error, Result};
+use crate::io::bytes::unsigned;
 
 /// Elements of an array or attribute in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,9 +70,14 @@ pub(in crate::io) fn positions(values: Values) -> Result<Vec<usize>, String> {
 
 /// Values as `u32`, or which of them is negative or too large.
 pub(in crate::io) fn indices(values: Values) -> Result<Vec<u32>, String> {
-    if let Values::U32(v) = values {
-        return Ok(v);
-    }
+    let values = match values {
+        Values::U32(v) => return Ok(v),
+        // The usual width: the same bytes.
+        Values::I32(v) => {
+            return unsigned(v).map_err(|x| format!("{x} is not an index below 2^32"));
+        }
+        other => other,
+    };
     whole_numbers!(values, v => v
         .iter()
         .map(|&x| u32::try_from(x).map_err(|_| format!("{x} is not an index below 2^32")))

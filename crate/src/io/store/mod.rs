@@ -7,7 +7,7 @@ mod elements;
 
 pub(super) use elements::{Attributes, Elements, indices, positions};
 
-use super::h5;
+use super::{h5, zarr};
 use crate::anndata::Values;
 use crate::error::{Error, Result};
 
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 pub(super) enum Group {
     Hdf5(h5::Group),
+    Zarr(zarr::Group),
 }
 
 /// An n-dimensional array of elements of one type.
@@ -30,6 +31,7 @@ pub(super) struct Data {
 #[derive(Clone)]
 enum Array {
     Hdf5(h5::Data),
+    Zarr(zarr::Data),
 }
 
 /// A member of a group.
@@ -59,11 +61,33 @@ impl From<h5::Node> for Node {
     }
 }
 
+impl From<zarr::Group> for Group {
+    fn from(group: zarr::Group) -> Self {
+        Group::Zarr(group)
+    }
+}
+
+impl From<zarr::Data> for Data {
+    fn from(data: zarr::Data) -> Self {
+        Data { shape: data.shape.clone(), is_null: data.is_null, inner: Array::Zarr(data) }
+    }
+}
+
+impl From<zarr::Node> for Node {
+    fn from(node: zarr::Node) -> Self {
+        match node {
+            zarr::Node::Group(g) => Node::Group(g.into()),
+            zarr::Node::Data(d) => Node::Data(d.into()),
+        }
+    }
+}
+
 /// The same call on whatever is inside.
 macro_rules! each {
     ($of:expr, $inner:ident => $call:expr) => {
         match $of {
             Self::Hdf5($inner) => $call,
+            Self::Zarr($inner) => $call,
         }
     };
 }
@@ -126,6 +150,14 @@ impl Array {
     fn read(&self) -> Result<Elements> {
         each!(self, d => d.read())
     }
+
+    fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
+        each!(self, d => d.attribute(name))
+    }
+
+    fn has_attribute(&self, name: &str) -> bool {
+        each!(self, d => d.has_attribute(name))
+    }
 }
 
 impl Data {
@@ -151,6 +183,7 @@ impl Data {
     pub fn is_text(&self) -> Result<bool> {
         match &self.inner {
             Array::Hdf5(d) => Ok(d.dtype()?.is_text()),
+            Array::Zarr(d) => Ok(d.is_text()),
         }
     }
 
@@ -158,6 +191,7 @@ impl Data {
     pub fn is_fixed_text(&self) -> Result<bool> {
         match &self.inner {
             Array::Hdf5(d) => Ok(matches!(d.dtype()?, h5::Dtype::FixedText(_))),
+            Array::Zarr(_) => Ok(false),
         }
     }
 
@@ -176,7 +210,10 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one is negative.
     pub fn positions(&self) -> Result<Vec<usize>> {
-        positions(self.values()?).map_err(|reason| self.error(reason))
+        match &self.inner {
+            Array::Hdf5(d) => d.positions(),
+            Array::Zarr(_) => positions(self.values()?).map_err(|reason| self.error(reason)),
+        }
     }
 
     /// All elements as `u32`.
@@ -184,7 +221,20 @@ impl Data {
     /// # Errors
     /// When they are not whole numbers, or one does not fit.
     pub fn indices(&self) -> Result<Vec<u32>> {
-        indices(self.values()?).map_err(|reason| self.error(reason))
+        match &self.inner {
+            Array::Hdf5(d) => d.indices(),
+            Array::Zarr(_) => indices(self.values()?).map_err(|reason| self.error(reason)),
+        }
+    }
+}
+
+impl Data {
+    /// The array, ready to be read in stretches of its first axis.
+    pub fn slabs(&self) -> Result<h5::Slabs> {
+        match &self.inner {
+            Array::Hdf5(d) => d.slabs(),
+            Array::Zarr(_) => Err(self.error("zarr stores are read whole: `io::read_zarr`")),
+        }
     }
 }
 
@@ -220,14 +270,10 @@ impl Attributes for Group {
 
 impl Attributes for Data {
     fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
-        match &self.inner {
-            Array::Hdf5(d) => d.attribute(name),
-        }
+        self.inner.attribute(name)
     }
     fn has_attribute(&self, name: &str) -> bool {
-        match &self.inner {
-            Array::Hdf5(d) => d.has_attribute(name),
-        }
+        self.inner.has_attribute(name)
     }
     fn fault(&self, reason: String) -> Error {
         self.error(reason)

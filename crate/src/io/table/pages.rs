@@ -227,9 +227,16 @@ struct Runs {
 }
 
 enum Run {
-    Repeat { value: u32, left: usize },
+    Repeat {
+        value: u32,
+        left: usize,
+    },
     /// `bits` of the byte at `at` are used up.
-    Packed { at: usize, bits: u32, left: usize },
+    Packed {
+        at: usize,
+        bits: u32,
+        left: usize,
+    },
 }
 
 impl Runs {

@@ -91,7 +91,9 @@ pub(super) struct Group {
 /// capacities computed from what a page says), which must not end a notebook's process: this is
 /// the one place where a panic becomes an error. Nothing that such a panic could leave half done
 /// is used afterwards.
-fn guarded<T>(call: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+fn guarded<T>(
+    call: impl FnOnce() -> std::result::Result<T, String>,
+) -> std::result::Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("the file is damaged".into()))
 }
 
@@ -138,14 +140,13 @@ impl Parquet {
 
     /// The runs of rows in which the table is stored.
     pub(super) fn groups(&self) -> Vec<Group> {
-        let groups = |(part, p): (usize, &Part)| {
-            let rows = |(group, g): (usize, &parquet::file::metadata::RowGroupMetaData)| Group {
-                part,
-                group,
-                rows: g.num_rows() as usize,
+        let groups =
+            |(part, p): (usize, &Part)| {
+                let rows = |(group, g): (usize, &parquet::file::metadata::RowGroupMetaData)| {
+                    Group { part, group, rows: g.num_rows() as usize }
+                };
+                p.meta.row_groups().iter().enumerate().map(rows).collect::<Vec<_>>()
             };
-            p.meta.row_groups().iter().enumerate().map(rows).collect::<Vec<_>>()
-        };
         self.parts.iter().enumerate().flat_map(groups).collect()
     }
 
@@ -468,9 +469,8 @@ fn numbers<T: DataType>(
     let mut rows = 0;
     while rows < n {
         let step = (n - rows).min(STEP);
-        let (read, ..) = reader
-            .read_records(step, Some(&mut levels), None, &mut values)
-            .map_err(words)?;
+        let (read, ..) =
+            reader.read_records(step, Some(&mut levels), None, &mut values).map_err(words)?;
         if read == 0 {
             return Err("the column ends before its last row".into());
         }

@@ -182,7 +182,9 @@ fn whole_records(text: &[u8], dialect: Dialect) -> (usize, bool) {
 pub(in crate::io) fn first_record(text: &[u8], dialect: Dialect) -> usize {
     memchr::memchr_iter(b'\n', text)
         .map(|n| n + 1)
-        .find(|&n| !text[..n].trim_ascii().is_empty() && whole_records(&text[..n], dialect) == (n, false))
+        .find(|&n| {
+            !text[..n].trim_ascii().is_empty() && whole_records(&text[..n], dialect) == (n, false)
+        })
         .unwrap_or(text.len())
 }
 

@@ -254,7 +254,12 @@ fn parquet(groups: &[usize], codec: Compression, version: WriterVersion) -> Vec<
         column!(pq::Int64Type, there().map(|&i| (1 << 60) + i as i64), Some(&levels), None);
         column!(pq::DoubleType, there().map(|&i| i as f64 / 3.0), Some(&levels), None);
         column!(pq::BoolType, there().map(|&i| i % 2 == 0), Some(&levels), None);
-        column!(pq::ByteArrayType, there().map(|i| text(format!("g{}", i % 5))), Some(&levels), None);
+        column!(
+            pq::ByteArrayType,
+            there().map(|i| text(format!("g{}", i % 5))),
+            Some(&levels),
+            None
+        );
         column!(pq::ByteArrayType, rows.iter().map(|i| text(format!("cell-{i}"))), None, None);
         column!(pq::Int32Type, there().map(|&i| (i % 256) as i32), Some(&levels), None);
         column!(pq::Int32Type, there().map(|&i| i as i32), Some(&levels), None);
@@ -302,7 +307,8 @@ fn parquet_of_every_codec_is_read_in_its_own_types() {
             let table = table.categories(&["gene", "cell"]);
             let frame = table.select(&READABLE).unwrap();
             check_parquet(&frame, 0);
-            let Some(Column::Categorical(Categorical { categories, .. })) = frame.get("gene") else {
+            let Some(Column::Categorical(Categorical { categories, .. })) = frame.get("gene")
+            else {
                 panic!()
             };
             assert_eq!(categories, &["g0", "g1", "g2", "g3", "g4"]);

@@ -1,0 +1,217 @@
+//! A process that looks at a file first, so that this one need not die of it.
+//!
+//! HDF5 is a C library, and there is damage that it does not survive. Met while fuzzing HDF5 2.2:
+//! * an index of links (B-tree of version 2) that claims longer records than its nodes have room for,
+//!   and a table of symbols whose names lie outside their heap: it reads past its buffers and crashes;
+//! * heaps, messages and indices that lead back to themselves: it never returns;
+//! * a chunk or an array that claims gigabytes, which it fills with zeros.
+//!
+//! Such files are rare but not exotic: one wrong block of a disk or a broken download is enough, and
+//! a notebook would lose every variable. No check of ours could keep up with all that the format can
+//! get wrong, so a file is opened first by a copy of this process (`fork`), which walks through
+//! every group, attribute and data set, reads what is small, and ends. Only when it ended well does
+//! this process open the file. An error that HDF5 reports is no reason to refuse: the reader will
+//! meet it in its place and name the key, or leave the member out as it was told to.
+//!
+//! It costs the walk, some milliseconds (the data are not read), and the copy of the page tables,
+//! some milliseconds for each GB that the process holds. A file that has not changed since is not looked at again. Where
+//! the system allows no second process, the file is opened without.
+
+use super::read;
+use crate::error::{Error, Result};
+use crate::progress::check_interrupt;
+use hdf5::{LocationType, sync::sync};
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Data sets up to this size are read as well: their elements may point to heaps.
+const SMALL: u64 = 1 << 20;
+/// Memory that the walk may take beside four times the file.
+const SLACK: u64 = 128 << 20;
+/// Address space that the walk may take; beyond it HDF5 reports an error.
+const ADDRESSES: u64 = 4 << 30;
+/// Groups nested deeper than this are left to the reader, which refuses them.
+const DEEPEST: usize = 64;
+
+/// Files that were found sound, by device, number, size and time of change; the latest last.
+static SOUND: Mutex<Vec<[i64; 5]>> = Mutex::new(Vec::new());
+const REMEMBERED: usize = 64;
+
+/// Checks that HDF5 survives the file.
+///
+/// # Errors
+/// [`Error::Format`] when it does not, [`Error::Interrupted`].
+pub(super) fn check(path: &Path) -> Result<()> {
+    let Some(identity) = identity(path) else { return Ok(()) };
+    let mut known = SOUND.lock().unwrap_or_else(|e| e.into_inner());
+    if known.contains(&identity) {
+        return Ok(());
+    }
+    let size = identity[2] as u64;
+    // With the library's lock held no other thread leaves it half-way in the copy.
+    let child = sync(|| match unsafe { libc::fork() } {
+        0 => walk_and_exit(path, size),
+        child => child,
+    });
+    if child > 0 {
+        let how = wait(child)?;
+        if let Some(reason) = how.reason(size) {
+            return Err(Error::format(path, format!("damaged HDF5 file: {reason}"))
+                .with_hint("Copy or download it again"));
+        }
+    }
+    if known.len() == REMEMBERED {
+        known.remove(0);
+    }
+    known.push(identity);
+    Ok(())
+}
+
+fn identity(path: &Path) -> Option<[i64; 5]> {
+    let meta = std::fs::metadata(path).ok()?;
+    let time = meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
+    Some([meta.dev() as i64, meta.ino() as i64, meta.len() as i64, time, meta.ctime_nsec()])
+}
+
+/// How the look at a file ended.
+struct Outcome {
+    /// The signal that ended the process; 0 if it ended by itself.
+    signal: i32,
+    /// Bytes of memory that it held at most beyond what it started with.
+    memory: u64,
+}
+
+impl Outcome {
+    fn reason(&self, size: u64) -> Option<String> {
+        match self.signal {
+            libc::SIGXCPU => Some("its structure leads in a circle".into()),
+            // Whoever ends processes from outside says nothing about the file.
+            0 | libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP
+                if self.memory <= 4 * size + SLACK =>
+            {
+                None
+            }
+            0 | libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
+                let mb = self.memory >> 20;
+                Some(format!("its structure asks for {mb} MB, the file has {size} bytes"))
+            }
+            signal => {
+                Some(format!("its structure is so broken that HDF5 crashes (signal {signal})"))
+            }
+        }
+    }
+}
+
+/// Waits for the process, and ends it at an interrupt.
+fn wait(child: libc::pid_t) -> Result<Outcome> {
+    let own = resident();
+    let mut pause = Duration::from_micros(50);
+    loop {
+        let mut status = 0;
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        match unsafe { libc::wait4(child, &mut status, libc::WNOHANG, &mut usage) } {
+            0 => {}
+            // Somebody else waited for it: nothing is known.
+            -1 => return Ok(Outcome { signal: 0, memory: 0 }),
+            _ => {
+                let signal = if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 };
+                let memory = (usage.ru_maxrss as u64 * MAXRSS_UNIT).saturating_sub(own);
+                return Ok(Outcome { signal, memory });
+            }
+        }
+        if let Err(e) = check_interrupt() {
+            unsafe {
+                libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, &mut status, 0);
+            }
+            return Err(e);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Unit of `ru_maxrss`.
+const MAXRSS_UNIT: u64 = if cfg!(target_os = "macos") { 1 } else { 1024 };
+
+/// Bytes of memory that this process holds now, or more where the system does not say.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|t| t.split_whitespace().nth(1)?.parse::<u64>().ok());
+    match pages {
+        Some(pages) => pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64,
+        None => u64::MAX,
+    }
+}
+
+/// Bytes of addresses that this process has in use.
+fn addresses() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split_whitespace().next()?.parse().ok()?;
+    Some(pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64)
+}
+
+/// What the copy does. It has this thread only, so that nothing here may wait for another (rayon).
+fn walk_and_exit(path: &Path, size: u64) -> libc::pid_t {
+    unsafe {
+        // A crash here is an answer, not a report: no words of the C library, no handlers, no core.
+        let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        libc::dup2(nothing, 1);
+        libc::dup2(nothing, 2);
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGFPE, libc::SIGILL] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::signal(libc::SIGXCPU, libc::SIG_DFL);
+        let limit = |most: u64| libc::rlimit { rlim_cur: most, rlim_max: most };
+        libc::setrlimit(libc::RLIMIT_CORE, &limit(0));
+        // Seconds. A walk through a sound file takes a small part of this.
+        libc::setrlimit(libc::RLIMIT_CPU, &limit(2 + size / (10 << 20)));
+        if let Some(used) = addresses() {
+            libc::setrlimit(libc::RLIMIT_AS, &limit(used + 4 * size + ADDRESSES));
+        }
+    }
+    let _ = std::panic::catch_unwind(|| {
+        if let Ok(file) = hdf5::File::open(path)
+            && let Ok(root) = file.group("/")
+        {
+            walk(&root, &mut HashSet::new(), 0);
+        }
+    });
+    // Not `exit`: what the other process registered to be done at its end is not ours to do.
+    unsafe { libc::_exit(0) }
+}
+
+/// Looks at a group and everything below it, each object once.
+fn walk(group: &hdf5::Group, seen: &mut HashSet<String>, depth: usize) {
+    attributes(group);
+    let by = hdf5::IterationOrder::Increasing;
+    for name in group.member_names_by(hdf5::IndexType::Name, by).unwrap_or_default() {
+        match group.loc_type_by_name(&name) {
+            Ok(LocationType::Group) => {
+                let Ok(inner) = group.group(&name) else { continue };
+                let token = inner.loc_info().map(|i| format!("{:?}", i.token)).unwrap_or_default();
+                if depth < DEEPEST && seen.insert(token) {
+                    walk(&inner, seen, depth + 1);
+                }
+            }
+            Ok(LocationType::Dataset) => {
+                if let Ok(data) = group.dataset(&name) {
+                    attributes(&data);
+                    read::glance(&data, SMALL);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn attributes(at: &hdf5::Location) {
+    for name in at.attr_names().unwrap_or_default() {
+        if let Ok(attr) = at.attr(&name) {
+            let _ = read::attribute(&attr);
+        }
+    }
+}

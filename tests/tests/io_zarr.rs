@@ -1,0 +1,38 @@
+//! Zarr stores: what we read in them is what Python's packages read.
+
+use spatialkit::io;
+use spatialkit_tests::{python, shared};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs a script of `tests/python` and fails with what it printed if it does.
+fn check(test: &str, script: &str, args: &[PathBuf]) {
+    let Some(python) = python(test) else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
+    let out = Command::new(python).arg(script).args(args).output().expect("python starts");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    println!("{text}");
+    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn stores_hold_what_anndata_reads() {
+    let test = "stores_hold_what_anndata_reads";
+    let files = [
+        "anndata_archives/v0.7.0/adata.zarr.zip",
+        "anndata_archives/v0.7.8/adata.zarr.zip",
+        "anndata_archives/v0.11.4/adata.zarr.zip",
+        "scanpy_zarr/10x_pbmc68k_reduced.zarr.zip",
+        "spatialdata_blobs_v3.zarr/tables/table",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = Vec::new();
+    for (i, file) in files.into_iter().enumerate() {
+        let Some(path) = shared(test, &format!("data/fixtures/{file}")) else { continue };
+        let adata = io::read(&path).unwrap_or_else(|e| panic!("{e}"));
+        let out = dir.path().join(format!("{i}.h5ad"));
+        io::write_h5ad(&adata, &out).unwrap_or_else(|e| panic!("{file}: {e}"));
+        args.extend([path, out]);
+    }
+    check(test, "io_zarr.py", &args);
+}
