@@ -53,7 +53,10 @@ impl Frame {
         if at.len() < other.len() {
             let names = other.names().iter().enumerate();
             let twice = names.filter(|(i, n)| at[n.as_str()] != *i).map(|(_, n)| n).next();
-            let reason = format!("the joined table has two rows called `{}`", twice.map_or("", String::as_str));
+            let reason = format!(
+                "the joined table has two rows called `{}`",
+                twice.map_or("", String::as_str)
+            );
             return Err(Error::data("join", reason));
         }
         let names = self.names();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | whatever it is | [`read`] |
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
+//! | parts of an `.h5ad` larger than memory | [`open_h5ad`], [`H5ad`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
@@ -24,6 +25,7 @@ mod tenx;
 mod tests;
 mod visium;
 
+pub use h5ad::{Block, Blocks, H5ad, Summary, Totals, open_h5ad, open_h5ad_with};
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
 pub use labels::{labels, labels_beside, read_labels};
 pub use mtx::read_10x_mtx;

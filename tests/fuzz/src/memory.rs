@@ -109,11 +109,7 @@ extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_void {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn posix_memalign(
-    to: *mut *mut c_void,
-    align: size_t,
-    size: size_t,
-) -> c_int {
+unsafe extern "C" fn posix_memalign(to: *mut *mut c_void, align: size_t, size: size_t) -> c_int {
     let at = unsafe { __libc_memalign(align, size) };
     if at.is_null() {
         return libc::ENOMEM;

@@ -7,8 +7,26 @@ use libfuzzer_sys::fuzzer_mutate;
 
 /// Numbers that are often near a mistake.
 const NUMBERS: [u64; 20] = [
-    0, 1, 2, 7, 8, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0xffff, 0x10000, 0x7fff_ffff, 0x8000_0000,
-    0xffff_ffff, 1 << 32, 1 << 40, i64::MAX as u64, 1 << 63, u64::MAX,
+    0,
+    1,
+    2,
+    7,
+    8,
+    0x7f,
+    0x80,
+    0xff,
+    0x100,
+    0x7fff,
+    0xffff,
+    0x10000,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    1 << 32,
+    1 << 40,
+    i64::MAX as u64,
+    1 << 63,
+    u64::MAX,
 ];
 
 /// A small generator of its own: the same seed, the same change.
@@ -65,7 +83,8 @@ fn change(bytes: &mut [u8], at: usize, dice: &mut Dice) {
         5 => {
             let step = 1 + dice.below(4) as u8;
             let up = dice.below(2) == 0;
-            bytes[at] = if up { bytes[at].wrapping_add(step) } else { bytes[at].wrapping_sub(step) };
+            bytes[at] =
+                if up { bytes[at].wrapping_add(step) } else { bytes[at].wrapping_sub(step) };
         }
         // A stretch from elsewhere, mostly where structures start.
         6 | 7 => {

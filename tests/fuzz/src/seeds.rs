@@ -27,7 +27,9 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
         fs::write(folder.join(format!("{n:03}")), bytes)
     };
     if target.kind == Kind::Several {
-        for place in found.iter().filter_map(|p| p.parent()).collect::<std::collections::BTreeSet<_>>() {
+        for place in
+            found.iter().filter_map(|p| p.parent()).collect::<std::collections::BTreeSet<_>>()
+        {
             keep(&together(place, target.seeds)?)?;
         }
         return Ok(n);

@@ -282,12 +282,7 @@ impl Chunks {
 
 impl Scratch {
     fn new() -> Self {
-        Scratch {
-            stored: vec![],
-            plain: vec![],
-            sorted: vec![],
-            inflate: Decompress::new(true),
-        }
+        Scratch { stored: vec![], plain: vec![], sorted: vec![], inflate: Decompress::new(true) }
     }
 
     /// Inflates the chunk at `address` into `target`, which it must fill.

@@ -36,8 +36,8 @@ impl Data {
         self.inner.storage_size()
     }
 
-    /// How the elements are laid out, e.g. `gzip` or `in chunks`; empty when in one piece.
-    pub fn layout(&self) -> String {
+    /// How the elements are compressed, e.g. `gzip`; empty if they are not.
+    pub fn compression(&self) -> String {
         use hdf5::filters::Filter;
         let names = self.inner.filters().into_iter().map(|filter| match filter {
             Filter::Deflate(_) => "gzip".to_string(),
@@ -72,7 +72,8 @@ impl Slabs {
     /// Checks that the file can hold so many rows, before memory is taken.
     pub fn check(&self, rows: usize) -> Result<()> {
         let bytes = rows as u64;
-        let bytes = bytes.saturating_mul(self.row() as u64).saturating_mul(self.dtype.size() as u64);
+        let bytes =
+            bytes.saturating_mul(self.row() as u64).saturating_mul(self.dtype.size() as u64);
         self.data.check_size(bytes)
     }
 

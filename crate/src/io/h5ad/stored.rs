@@ -24,12 +24,7 @@ pub(super) struct Stored {
 
 pub(super) enum Form {
     Dense(Slabs),
-    Sparse {
-        by_rows: bool,
-        indptr: Vec<usize>,
-        indices: Slabs,
-        values: Slabs,
-    },
+    Sparse { by_rows: bool, indptr: Vec<usize>, indices: Slabs, values: Slabs },
 }
 
 /// The members of a sparse matrix, checked against each other as far as their headers go.

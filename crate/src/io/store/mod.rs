@@ -193,6 +193,27 @@ impl Data {
 }
 
 impl Data {
+    /// numpy's name of the element type, or what the elements are in a word.
+    pub fn type_name(&self) -> Result<&'static str> {
+        match &self.inner {
+            Array::Hdf5(d) => Ok(d.dtype()?.name()),
+        }
+    }
+
+    /// Bytes that the elements take in the file.
+    pub fn stored(&self) -> u64 {
+        match &self.inner {
+            Array::Hdf5(d) => d.stored(),
+        }
+    }
+
+    /// How the elements are compressed, e.g. `gzip`; empty if they are not.
+    pub fn compression(&self) -> String {
+        match &self.inner {
+            Array::Hdf5(d) => d.compression(),
+        }
+    }
+
     /// The array, ready to be read in stretches of its first axis.
     pub fn slabs(&self) -> Result<h5::Slabs> {
         match &self.inner {
