@@ -13,6 +13,7 @@
 //! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
 //! and what would help.
 
+mod coordinate;
 mod files;
 mod h5;
 mod h5ad;

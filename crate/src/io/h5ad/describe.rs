@@ -316,11 +316,10 @@ impl fmt::Display for Summary {
                 write!(f, ": {}", slot.caption)?;
             }
             let width = slot.lines.iter().map(|l| l.name.chars().count()).max().unwrap_or(0);
+            let types = slot.lines.iter().map(|l| l.dtype.chars().count()).max().unwrap_or(0);
             for l in &slot.lines {
-                write!(f, "\n    {:width$}  {}", l.name, l.dtype)?;
-                if !l.about.is_empty() {
-                    write!(f, "  {}", l.about)?;
-                }
+                let line = format!("    {:width$}  {:types$}  {}", l.name, l.dtype, l.about);
+                write!(f, "\n{}", line.trim_end())?;
             }
             if slot.name == "X" {
                 for (what, numbers) in self.totals_lines() {

@@ -19,6 +19,8 @@ mod describe;
 mod legacy;
 mod read;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use backed::{H5ad, open_h5ad, open_h5ad_with};
