@@ -1,17 +1,19 @@
 //! Reading elements with the type they have in the file.
 
 use super::buffer::{Plain, zeroed};
-use super::{Data, Dtype, Elements, plan, texts};
+use super::{Data, Dtype, Elements, Source, plan, texts};
 use crate::anndata::Values;
 use crate::error::Result;
 use crate::io::store;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
+use hdf5_sys::h5o::{H5O_INFO_BASIC, H5O_info2_t, H5Oget_info3};
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::H5S_ALL;
 use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
 pub(super) const MOST_EXPANSION: u64 = 1100;
@@ -68,6 +70,9 @@ impl Data {
             && let Some(texts) = texts::read(self, n)
         {
             return texts.map(Elements::Strings).map_err(|reason| self.error(reason));
+        }
+        if n > 0 && dtype.has_text() {
+            self.source.check_heaps().map_err(|reason| self.error(reason))?;
         }
         let id = self.inner.id();
         let space = self.inner.space().map_err(|e| self.error(super::cause(&e)))?;
@@ -139,7 +144,12 @@ impl Data {
 }
 
 /// The elements of an attribute with their shape.
-pub(super) fn attribute(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements), String> {
+pub(super) fn attribute(
+    attr: &hdf5::Attribute,
+    of: &hdf5::Location,
+    source: &Source,
+    name: &str,
+) -> Result<(Vec<usize>, Elements), String> {
     let text = |e: hdf5::Error| super::cause(&e);
     let space = attr.space().map_err(text)?;
     let shape = space.shape();
@@ -149,11 +159,34 @@ pub(super) fn attribute(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements)
         return Err(format!("absurd shape {shape:?}"));
     }
     let (memory_type, dtype) = native(&attr.dtype().map_err(text)?)?;
+    if dtype == Dtype::Text
+        && let Some(address) = address(of)
+        && let Some(texts) = texts::attribute(source, address, name, n)
+    {
+        return texts.map(|texts| (shape, Elements::Strings(texts)));
+    }
+    if n > 0 && dtype.has_text() {
+        source.check_heaps()?;
+    }
     let id = attr.id();
     let elements = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
         H5Aread(id, memory, buffer)
     })?;
     Ok((shape, elements))
+}
+
+/// Where the header of a group or data set is.
+fn address(of: &hdf5::Location) -> Option<u64> {
+    sync(|| unsafe {
+        let mut info = MaybeUninit::<H5O_info2_t>::zeroed();
+        if H5Oget_info3(of.id(), info.as_mut_ptr(), H5O_INFO_BASIC) < 0 {
+            return None;
+        }
+        // All bytes zero are such a structure, and HDF5 filled it in. A token is an address in the
+        // least significant bytes first.
+        let token: [u8; 16] = std::mem::transmute(info.assume_init().token);
+        Some(u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i: usize| token[i])))
+    })
 }
 
 /// The type in memory for a type in a file: this machine's byte order, nothing else changed.
