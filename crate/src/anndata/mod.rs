@@ -13,7 +13,7 @@ mod matrix;
 mod names;
 mod select;
 mod subset;
-mod summary;
+pub(crate) mod summary;
 mod take;
 mod transpose;
 mod value;

@@ -5,6 +5,7 @@
 //! | whatever it is | [`read`] |
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
+//! | parts of an `.h5ad` larger than memory | [`open_h5ad`], [`H5ad`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | Visium HD folder of Space Ranger 3 and 4 | [`read_visium_hd`], [`VisiumHd`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
@@ -17,6 +18,7 @@
 //! and what would help.
 
 mod bytes;
+mod coordinate;
 mod files;
 mod h5;
 mod h5ad;
@@ -35,6 +37,7 @@ mod visium;
 mod visium_hd;
 mod zarr;
 
+pub use h5ad::{Block, H5ad, Summary, Totals, XBlocks, open_h5ad, open_h5ad_with};
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
 pub use labels::{labels, labels_beside, read_labels};
 pub use loom::{Loom, read_loom};

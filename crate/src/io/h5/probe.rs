@@ -213,7 +213,7 @@ fn walk(group: &hdf5::Group, seen: &mut HashSet<String>, depth: usize) {
 fn attributes(at: &hdf5::Location) {
     for name in at.attr_names().unwrap_or_default() {
         if let Ok(attr) = at.attr(&name) {
-            let _ = read::attribute(&attr);
+            let _ = read::attribute_by_hdf5(&attr);
         }
     }
 }
