@@ -87,37 +87,49 @@ impl Named {
     pub fn read(path: &Path, known: &HashSet<&str>, whose: &str) -> Result<Named> {
         const SAMPLE: usize = 1000;
         let table = Table::open(path)?;
-        let frame = table.read()?;
-        let hits = |text: &dyn Fn(usize) -> Option<String>, n: usize| {
-            (0..n).filter(|&i| text(i).is_some_and(|t| known.contains(t.as_str()))).count()
-        };
-        for n in [frame.len().min(SAMPLE), frame.len()] {
-            let own = hits(&|i| frame.names().get(i).cloned(), n);
-            let best = frame
-                .columns()
-                .map(|(name, c)| (hits(&|i| c.text(i), n), name))
-                .reduce(|a, b| if b.0 > a.0 { b } else { a });
-            match best {
-                Some((count, name)) if count > own => {
-                    // `0012` is a name, not the number 12.
-                    let name = name.to_string();
-                    let mut frame = table.text(&[&name]).read()?;
-                    let names = frame.remove(&name).map(|c| texts(&c)).unwrap_or_default();
-                    return Ok(Named { names, frame });
-                }
-                _ if own > 0 => return Ok(Named { names: frame.names().to_vec(), frame }),
-                _ => {}
-            }
+        // `0012` is a name, not the number 12: names are looked for in the text as it stands.
+        let columns: Vec<&str> = table.columns().iter().map(String::as_str).collect();
+        let text = table.clone().text(&columns);
+        let sample = text.blocks(&[], SAMPLE)?.next().transpose()?.unwrap_or_default();
+        if let Some(place) = place_of_names(&sample, known) {
+            return Named::at(table, place);
         }
-        let example = match frame.columns().next() {
-            Some((_, c)) if !c.is_empty() => c.text(0).unwrap_or_default(),
-            _ => String::new(),
-        };
+        if let Some(place) = place_of_names(&text.read()?, known) {
+            return Named::at(table, place);
+        }
+        let example = sample.columns().next().and_then(|(_, c)| c.text(0)).unwrap_or_default();
         let other = known.iter().min().copied().unwrap_or_default();
         let reason = format!(
             "no column has the names of {whose} (this file has `{example}`, {whose} `{other}`)"
         );
         Err(Error::format(path, reason).with_hint("Are these files of the same sample?"))
+    }
+
+    fn at(table: Table, place: Option<String>) -> Result<Named> {
+        let Some(name) = place else {
+            let frame = table.read()?;
+            return Ok(Named { names: frame.names().to_vec(), frame });
+        };
+        let mut frame = table.text(&[&name]).read()?;
+        let names = frame.remove(&name).map(|c| texts(&c)).unwrap_or_default();
+        Ok(Named { names, frame })
+    }
+}
+
+/// The column that has most of the known names; inside `None` for the names of the rows themselves.
+fn place_of_names(frame: &Frame, known: &HashSet<&str>) -> Option<Option<String>> {
+    let own = frame.names().iter().filter(|n| known.contains(n.as_str())).count();
+    let hits = |c: &Column| {
+        (0..c.len()).filter(|&i| c.text(i).is_some_and(|t| known.contains(t.as_str()))).count()
+    };
+    let best = frame
+        .columns()
+        .map(|(name, c)| (hits(c), name))
+        .reduce(|a, b| if b.0 > a.0 { b } else { a })
+        .filter(|(count, _)| *count > 0 && *count >= own);
+    match best {
+        Some((_, name)) => Some(Some(name.to_string())),
+        None => (own > 0).then_some(None),
     }
 }
 
