@@ -12,6 +12,9 @@
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
 //! | table: CSV, TSV, other text, parquet | [`read_table`], [`Table`] |
 //! | `.loom`, versions 2 and 3 | [`read_loom`], [`Loom`] |
+//! | counts, coordinates and metadata as tables | [`SpatialTables`] |
+//! | legacy Spatial Transcriptomics; the HER2ST folder | [`read_st`], [`LegacySt`], [`Her2st`] |
+//! | the STimage-1K4M collection | [`StImage`] |
 //! | table of labels by barcode | [`read_labels`], [`labels`] |
 //!
 //! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
@@ -24,15 +27,20 @@ mod h5;
 mod h5ad;
 mod join;
 mod labels;
+mod legacy_st;
 mod loom;
 mod mtx;
 mod positions;
 mod recognise;
+mod slide_image;
+mod spatial_tables;
+mod stimage;
 mod store;
 mod table;
 mod tenx;
 #[cfg(test)]
 mod tests;
+mod unmatched;
 mod visium;
 mod visium_hd;
 mod zarr;
@@ -40,11 +48,15 @@ mod zarr;
 pub use h5ad::{Block, H5ad, Summary, Totals, XBlocks, open_h5ad, open_h5ad_with};
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
 pub use labels::{labels, labels_beside, read_labels};
+pub use legacy_st::{Her2st, LegacySt, read_st};
 pub use loom::{Loom, read_loom};
 pub use mtx::read_10x_mtx;
 pub use recognise::read;
+pub use spatial_tables::SpatialTables;
+pub use stimage::{StImage, StImageFilter};
 pub use table::{Blocks, Table, read_table};
 pub use tenx::{TenxH5, read_10x_h5};
+pub use unmatched::Unmatched;
 pub use visium::{Visium, read_visium};
 pub use visium_hd::{VisiumHd, read_visium_hd};
 pub use zarr::{read_zarr, read_zarr_with};

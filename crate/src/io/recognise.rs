@@ -1,16 +1,21 @@
 //! [`read`]: finds out what a file or folder is.
 
-use super::{files, h5, loom, mtx, tenx, visium, visium_hd, zarr};
+use super::{
+    files, h5, legacy_st, loom, mtx, spatial_tables, stimage, tenx, visium, visium_hd, zarr,
+};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, a Visium folder (a matrix and spatial/) or a \
-                     10x folder (matrix.mtx, barcodes.tsv, features.tsv)";
+const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, counts of legacy ST \
+                     (rows named 10x13), a slide of STimage-1K4M (gene_exp/*_count.csv), a Visium \
+                     folder (a matrix and spatial/), a 10x folder (matrix.mtx, barcodes.tsv, \
+                     features.tsv) or a folder of tables (counts, coordinates, metadata)";
 
-/// Reads whatever is at `path`: an `.h5ad` file, a 10x `.h5` file, a Visium folder, or a 10x folder
-/// with `matrix.mtx`. The content decides, not the name.
+/// Reads whatever is at `path`: an `.h5ad`, 10x `.h5` or `.loom` file, a zarr store, counts of legacy
+/// ST (with what lies beside them in a HER2ST folder), counts of a slide of STimage-1K4M, a Visium
+/// folder, a 10x folder with `matrix.mtx`, or a folder of tables. The content decides, not the name.
 ///
 /// # Errors
 /// [`Error::Format`] saying what was looked for when it is none of these; otherwise the errors of
@@ -37,6 +42,12 @@ fn read_file(path: &Path) -> Result<AnnData> {
     let is_hdf5_name = [".h5ad", ".h5", ".hdf5", ".h5mu"].iter().any(|e| name.ends_with(e));
     if !is_hdf5_name && !has_hdf5_signature(path) {
         files::check_file(path)?;
+        if let Some(slide) = stimage::recognise(path)? {
+            return Ok(slide);
+        }
+        if let Some(slide) = legacy_st::recognise(path)? {
+            return Ok(slide);
+        }
         let looks = files::describe_content(path);
         return Err(Error::format(path, format!("not recognised: {looks}"))
             .with_hint(format!("This reads {KNOWN}")));
@@ -66,6 +77,11 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
             return mtx::read_10x_mtx(inner);
         }
     }
+    for recognise in [legacy_st::recognise, stimage::recognise, spatial_tables::recognise] {
+        if let Some(adata) = recognise(folder)? {
+            return Ok(adata);
+        }
+    }
     let mut names: Vec<String> = fs::read_dir(folder)
         .map_err(|e| Error::io(folder, e))?
         .flatten()
@@ -73,7 +89,7 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
         .collect();
     names.sort();
     let files: Vec<&String> =
-        names.iter().filter(|n| n.ends_with(".h5ad") || n.ends_with(".h5")).collect();
+        names.iter().filter(|n| [".h5ad", ".h5", ".loom"].iter().any(|e| n.ends_with(e))).collect();
     let hint = match files.first() {
         Some(file) => {
             format!("To read one of its files: `io::read(\"{}\")`", folder.join(file).display())

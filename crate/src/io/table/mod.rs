@@ -6,17 +6,21 @@
 //! | `delimited` | text: layout, types, rows |
 //! | `records`, `field` | text: blocks, records and fields; numbers and missing values |
 //! | `parquet`, `pages`, `source` | parquet: footer and columns; pages of texts; the file |
+//! | `matrix` | text: numbers with named rows and columns, as a sparse matrix |
 //! | `column` | columns while they are put together from pieces |
 
 mod column;
 mod delimited;
 mod field;
+mod matrix;
 mod pages;
 mod parquet;
 mod records;
 mod source;
 #[cfg(test)]
 mod tests;
+
+pub(in crate::io) use matrix::{Layout, TextMatrix};
 
 use crate::anndata::{Column, Frame};
 use crate::error::{Error, Result};
