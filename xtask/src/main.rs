@@ -3,6 +3,7 @@
 //! Each command sets up what it needs, says what it is doing, and finds it ready the next time.
 //! Whatever it installs goes below `target/tools`, never into the user's system.
 
+mod bench;
 mod product;
 mod suite;
 mod tools;
@@ -18,6 +19,8 @@ Usage: cargo xtask COMMAND
   lab            install the kernel for this user and open JupyterLab in notebooks/
   install        build the kernel and register it with Jupyter for this user
   test [--fast]  everything CI checks; --fast leaves out what needs the kernel or Python
+  bench io [--json] [--quick] [--runs N] [--only TEXT] [--summary-gb N]
+                 readers and writers beside anndata and scanpy: time and memory
   doctor         say what is installed, what is built and what is missing
 ";
 
@@ -46,6 +49,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
             [flag] if flag == "--fast" => suite::run_suite(true),
             _ => bail!("test takes no argument but --fast"),
         },
+        Some("bench") => bench::bench(rest),
         Some("doctor") => doctor(),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -289,6 +289,19 @@ impl Frame {
         self.columns.shift_remove(name)
     }
 
+    /// Takes over the row names of a table of as many rows.
+    pub(super) fn set_names_of(&mut self, other: &Frame) {
+        if self.len() == other.len() {
+            self.index = other.index.clone();
+        }
+    }
+
+    /// The rows with their names and nothing else.
+    pub(super) fn without_columns(&self) -> Frame {
+        let (index, index_name) = (self.index.clone(), self.index_name.clone());
+        Frame { index, index_name, columns: IndexMap::new() }
+    }
+
     /// The rows at `indices`, in that order; a copy.
     pub fn take(&self, indices: &[usize]) -> Frame {
         Frame {

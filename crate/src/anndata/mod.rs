@@ -5,6 +5,7 @@
 //! [`pp`](crate::pp) and [`tl`](crate::tl).
 
 mod categories;
+mod concat;
 mod frame;
 mod index;
 mod join;
@@ -12,12 +13,13 @@ mod matrix;
 mod names;
 mod select;
 mod subset;
-mod summary;
+pub(crate) mod summary;
 mod take;
 mod transpose;
 mod value;
 mod values;
 
+pub use concat::{Concat, Merge};
 pub use frame::{Categorical, Column, Frame};
 pub use join::{How, Joined};
 pub use matrix::{Dense, Matrix, Sparse};

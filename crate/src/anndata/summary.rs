@@ -209,7 +209,7 @@ fn range(v: &[f64]) -> String {
     format!("{} … {} <small>mean {}</small>", number(low), number(high), number(sum / n as f64))
 }
 
-fn number(x: f64) -> String {
+pub(crate) fn number(x: f64) -> String {
     let size = x.abs();
     if x.fract() == 0.0 && size < 1e15 {
         format!("{x:.0}")
@@ -222,7 +222,7 @@ fn number(x: f64) -> String {
 }
 
 /// A whole number in groups of three.
-fn grouped(n: usize) -> String {
+pub(crate) fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, d) in digits.chars().enumerate() {
@@ -234,7 +234,7 @@ fn grouped(n: usize) -> String {
     out
 }
 
-fn bytes(n: usize) -> String {
+pub(crate) fn bytes(n: usize) -> String {
     let mut size = n as f64;
     for unit in ["B", "kB", "MB"] {
         if size < 1000.0 {
@@ -322,7 +322,7 @@ fn section(out: &mut String, slot: &str, rows: Vec<(String, String, String)>) {
 }
 
 /// A folding table. Of each row the name and the type are text, the preview is HTML.
-fn table(
+pub(crate) fn table(
     out: &mut String,
     slot: &str,
     caption: &str,
@@ -344,7 +344,7 @@ fn table(
     out.push_str("</table></details>");
 }
 
-const CSS: &str = "\
+pub(crate) const CSS: &str = "\
 .spatialkit-adata{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;\
 line-height:1.45;color:var(--jp-ui-font-color1,inherit);max-width:880px}\
 .spatialkit-adata .sk-x{margin-bottom:6px}\

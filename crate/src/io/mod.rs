@@ -5,7 +5,9 @@
 //! | whatever it is | [`read`] |
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
+//! | parts of an `.h5ad` larger than memory | [`open_h5ad`], [`H5ad`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
+//! | Visium HD folder of Space Ranger 3 and 4 | [`read_visium_hd`], [`VisiumHd`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
 //! | table: CSV, TSV, other text, parquet | [`read_table`], [`Table`] |
@@ -19,13 +21,16 @@
 //! and what would help.
 
 mod bytes;
+mod coordinate;
 mod files;
 mod h5;
 mod h5ad;
+mod join;
 mod labels;
 mod legacy_st;
 mod loom;
 mod mtx;
+mod positions;
 mod recognise;
 mod slide_image;
 mod spatial_tables;
@@ -37,8 +42,10 @@ mod tenx;
 mod tests;
 mod unmatched;
 mod visium;
+mod visium_hd;
 mod zarr;
 
+pub use h5ad::{Block, H5ad, Summary, Totals, XBlocks, open_h5ad, open_h5ad_with};
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
 pub use labels::{labels, labels_beside, read_labels};
 pub use legacy_st::{Her2st, LegacySt, read_st};
@@ -51,4 +58,5 @@ pub use table::{Blocks, Table, read_table};
 pub use tenx::{TenxH5, read_10x_h5};
 pub use unmatched::Unmatched;
 pub use visium::{Visium, read_visium};
+pub use visium_hd::{VisiumHd, read_visium_hd};
 pub use zarr::{read_zarr, read_zarr_with};

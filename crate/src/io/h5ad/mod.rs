@@ -13,10 +13,19 @@
 //! Each member states in `encoding-type` and `encoding-version` how it is laid out. Files before
 //! anndata 0.7.9 state only some of them, files before 0.7 none (`legacy`).
 
+mod backed;
+mod blocks;
+mod describe;
 mod legacy;
 mod read;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod write;
+
+pub use backed::{H5ad, open_h5ad, open_h5ad_with};
+pub use blocks::{Block, Totals, XBlocks};
+pub use describe::Summary;
 
 use super::{h5, store};
 use crate::anndata::AnnData;

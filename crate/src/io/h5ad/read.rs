@@ -30,7 +30,7 @@ pub(super) fn in_file(node: &Group, e: Error) -> Error {
 }
 
 impl Reader<'_> {
-    fn skips(&self, key: &str) -> bool {
+    pub(super) fn skips(&self, key: &str) -> bool {
         self.options.skip.iter().any(|s| s == key)
     }
 
@@ -44,7 +44,7 @@ impl Reader<'_> {
     }
 
     /// The members of the group `slot`, which need not exist.
-    fn slot(&self, root: &Group, slot: &str) -> Result<Vec<(String, Node)>> {
+    pub(super) fn slot(&self, root: &Group, slot: &str) -> Result<Vec<(String, Node)>> {
         if !root.contains(slot) || self.skips(&root.key_of(slot)) {
             return Ok(vec![]);
         }
@@ -107,7 +107,7 @@ impl Reader<'_> {
         Ok(adata)
     }
 
-    fn raw(&self, root: &Group) -> Result<Option<Raw>> {
+    pub(super) fn raw(&self, root: &Group) -> Result<Option<Raw>> {
         if self.skips("raw") {
             return Ok(None);
         }
@@ -133,7 +133,7 @@ impl Reader<'_> {
         Ok(Some(Raw { x, var, varm, varm_frames }))
     }
 
-    fn table(&self, node: &Node) -> Result<Frame> {
+    pub(super) fn table(&self, node: &Node) -> Result<Frame> {
         match node {
             Node::Group(g) => self.frame(g),
             Node::Data(d) => legacy::frame(d),
@@ -161,7 +161,7 @@ impl Reader<'_> {
     }
 
     /// A dense or sparse matrix.
-    fn matrix(&self, node: &Node) -> Result<Matrix> {
+    pub(super) fn matrix(&self, node: &Node) -> Result<Matrix> {
         match node {
             Node::Data(d) => match d.shape[..] {
                 [n, m] => {
@@ -185,7 +185,7 @@ impl Reader<'_> {
     }
 
     /// The entries of `obsm` or `varm`: matrices, tables, or the fields of one old record array.
-    fn axis_entries(
+    pub(super) fn axis_entries(
         &self,
         root: &Group,
         slot: &str,
@@ -204,10 +204,8 @@ impl Reader<'_> {
                 Node::Group(g) if kind == "dataframe" => {
                     frames.insert(name, self.frame(g)?);
                 }
-                Node::Data(d) if d.shape.len() == 1 => {
-                    let dense = Dense::new(n, 1, d.values()?);
-                    let dense = dense.map_err(|e| d.error(e.to_string()))?;
-                    matrices.insert(name, Matrix::Dense(dense));
+                Node::Data(d) if d.shape.len() != 2 => {
+                    matrices.insert(name, self.axis_matrix(&node, d, n)?);
                 }
                 _ => {
                     matrices.insert(name, self.matrix(&node)?);
@@ -217,8 +215,32 @@ impl Reader<'_> {
         Ok((matrices, frames))
     }
 
+    /// An entry of `obsm` or `varm` that does not have two axes: one is a single column.
+    pub(super) fn axis_matrix(&self, node: &Node, d: &Data, n: usize) -> Result<Matrix> {
+        if d.shape.len() != 1 {
+            return self.matrix(node);
+        }
+        let dense = Dense::new(n, 1, d.values()?).map_err(|e| d.error(e.to_string()))?;
+        Ok(Matrix::Dense(dense))
+    }
+
     /// A table with its index.
     pub fn frame(&self, group: &Group) -> Result<Frame> {
+        let columns = columns_of(group)?.into_iter();
+        let read = columns.filter(|name| !self.skips(&group.key_of(name)));
+        self.frame_of(group, &read.collect::<Vec<_>>())
+    }
+
+    /// The index and some columns of the table called `slot`.
+    pub fn some_columns(&self, group: &Group, slot: &'static str, names: &[&str]) -> Result<Frame> {
+        let has = columns_of(group)?;
+        match names.iter().find(|&&name| !has.iter().any(|h| h == name)) {
+            Some(name) => Err(Error::missing_key(slot, "column", name, has)),
+            None => self.frame_of(group, names),
+        }
+    }
+
+    fn frame_of<S: AsRef<str>>(&self, group: &Group, columns: &[S]) -> Result<Frame> {
         check_version(group, &["0.1.0", "0.2.0"])?;
         let index = group.attr_text("_index")?.unwrap_or_else(|| "_index".into());
         let mut frame = match self.column(group, &index)? {
@@ -227,26 +249,16 @@ impl Reader<'_> {
                 (0..names.len()).map(|i| names.text(i).unwrap_or_else(|| "nan".into())).collect(),
             ),
         };
-        let columns = match group.attr_texts("column-order")? {
-            Some(columns) => columns,
-            None => {
-                let names = group.names()?.into_iter();
-                names.filter(|n| *n != index && n != "__categories").collect()
-            }
-        };
         for name in columns {
-            if self.skips(&group.key_of(&name)) {
-                continue;
-            }
-            let column = self.column(group, &name)?;
-            frame.insert(name, column).map_err(|e| in_file(group, e))?;
+            let column = self.column(group, name.as_ref())?;
+            frame.insert(name.as_ref(), column).map_err(|e| in_file(group, e))?;
         }
         frame.index_name = Some(index).filter(|name| name != "_index");
         Ok(frame)
     }
 
     /// The column `name` of a table.
-    fn column(&self, group: &Group, name: &str) -> Result<Column> {
+    pub(super) fn column(&self, group: &Group, name: &str) -> Result<Column> {
         let node = group.get(name)?;
         let Node::Data(data) = &node else { return self.column_group(&node) };
         if data.shape.len() != 1 {
@@ -306,7 +318,7 @@ impl Reader<'_> {
     }
 
     /// Anything that `uns` may hold.
-    fn value(&self, node: &Node, depth: usize) -> Result<Value> {
+    pub(super) fn value(&self, node: &Node, depth: usize) -> Result<Value> {
         if depth > DEEPEST {
             return Err(self.refuse(node, "groups are nested too deep, or in a circle"));
         }
@@ -371,7 +383,7 @@ pub(super) fn not_held(kind: &str, place: &str) -> String {
     }
 }
 
-fn check_is_anndata(root: &Group) -> Result<()> {
+pub(super) fn check_is_anndata(root: &Group) -> Result<()> {
     let has = |name| root.contains(name);
     let (kind, _) = encoding(root)?;
     if has("mod") || kind == "MuData" {
@@ -388,6 +400,18 @@ fn check_is_anndata(root: &Group) -> Result<()> {
     Err(root
         .error(format!("not an h5ad file: there is neither X nor obs and var, but: {names}"))
         .with_hint(hint))
+}
+
+/// Names of the columns of a table, in their order.
+pub(super) fn columns_of(group: &Group) -> Result<Vec<String>> {
+    let index = group.attr_text("_index")?.unwrap_or_else(|| "_index".into());
+    Ok(match group.attr_texts("column-order")? {
+        Some(columns) => columns,
+        None => {
+            let names = group.names()?.into_iter();
+            names.filter(|n| *n != index && n != "__categories").collect()
+        }
+    })
 }
 
 fn check_version(group: &Group, known: &[&str]) -> Result<()> {

@@ -1,0 +1,183 @@
+//! Which public slides there are, and from where their files come (`registry.tsv`).
+
+use super::Downloads;
+use super::unpack;
+use crate::anndata::{AnnData, Categorical, Column, Frame};
+use crate::error::{Error, Result};
+use crate::io;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+const REGISTRY: &str = include_str!("registry.tsv");
+
+/// A file of a slide.
+struct Entry {
+    collection: &'static str,
+    /// `*` for a file of all slides.
+    slide: &'static str,
+    file: &'static str,
+    bytes: Option<u64>,
+    sha256: Option<&'static str>,
+    urls: Vec<String>,
+}
+
+fn entries() -> impl Iterator<Item = Entry> {
+    let short: HashMap<&str, &str> =
+        REGISTRY.lines().filter_map(|l| l.strip_prefix('@')?.split_once('\t')).collect();
+    let whole = move |url: &str| {
+        let (name, rest) = url.split_once(':').unwrap_or(("", url));
+        format!("{}{rest}", short.get(name).copied().unwrap_or_default())
+    };
+    let lines = REGISTRY.lines().filter(|l| !l.starts_with(['#', '@']));
+    lines.filter_map(move |line| {
+        let mut fields = line.split('\t');
+        Some(Entry {
+            collection: fields.next()?,
+            slide: fields.next()?,
+            file: fields.next()?,
+            bytes: fields.next()?.parse().ok(),
+            sha256: fields.next().filter(|s| s.len() == 64),
+            urls: fields.map(&whole).collect(),
+        })
+    })
+}
+
+/// The slides that can be downloaded, a row each, named as the functions take them: `collection`
+/// (the function), `files`, and `bytes` where they are known for all of them.
+///
+/// The slides of STimage-1K4M are in its own catalogue; see [`stimage`](super::stimage).
+pub fn list() -> Frame {
+    let mut rows: Vec<(&str, &str, i64, Option<u64>)> = Vec::new();
+    for e in entries().filter(|e| e.slide != "*") {
+        match rows.last_mut().filter(|r| (r.0, r.1) == (e.collection, e.slide)) {
+            Some(row) => {
+                row.2 += 1;
+                row.3 = row.3.zip(e.bytes).map(|(a, b)| a + b);
+            }
+            None => rows.push((e.collection, e.slide, 1, e.bytes)),
+        }
+    }
+    let mut out = Frame::new(rows.iter().map(|r| r.1.to_string()).collect());
+    let collections: Vec<Option<&str>> = rows.iter().map(|r| Some(r.0)).collect();
+    let bytes = Column::Nullable {
+        values: rows.iter().map(|r| r.3.unwrap_or(0) as i64).collect::<Vec<_>>().into(),
+        missing: rows.iter().map(|r| r.3.is_none()).collect(),
+    };
+    let files: Vec<i64> = rows.iter().map(|r| r.2).collect();
+    let columns = [
+        ("collection", Categorical::from_labels(&collections).into()),
+        ("files", files.into()),
+        ("bytes", bytes),
+    ];
+    for (name, column) in columns {
+        out.insert(name, column).expect("a column of as many rows");
+    }
+    out
+}
+
+impl Downloads {
+    /// Downloads the files of a slide and gives the folder of the collection.
+    fn slide(&self, collection: &'static str, slide: &str) -> Result<PathBuf> {
+        let of: Vec<Entry> = entries().filter(|e| e.collection == collection).collect();
+        if !of.iter().any(|e| e.slide == slide) || slide == "*" {
+            let mut names: Vec<&str> = of.iter().map(|e| e.slide).filter(|s| *s != "*").collect();
+            names.dedup();
+            return Err(Error::missing_key("datasets", collection, slide, names));
+        }
+        for e in of.iter().filter(|e| e.slide == slide || e.slide == "*") {
+            let file = place(e);
+            self.obtain(&file, &e.urls, e.sha256, e.bytes)?;
+        }
+        Ok(self.path().join(collection))
+    }
+
+    /// A public Visium slide of 10x Genomics, by the name it has there; see
+    /// [`visium_sge`](super::visium_sge).
+    ///
+    /// # Errors
+    /// As [`visium_sge`](super::visium_sge).
+    pub fn visium_sge(&self, sample_id: &str) -> Result<AnnData> {
+        let folder = self.slide("visium_sge", sample_id)?.join(sample_id);
+        if !folder.join("spatial").is_dir() {
+            let unpacked = folder.join("unpacked");
+            unpack::tar_gz(&folder.join("spatial.tar.gz"), &unpacked)?;
+            let from = unpacked.join("spatial");
+            let to = folder.join("spatial");
+            std::fs::rename(&from, &to).map_err(|e| Error::io(&from, e))?;
+            let _ = std::fs::remove_dir_all(&unpacked);
+        }
+        io::Visium::default().library_id(sample_id).read(&folder)
+    }
+
+    /// A section of human cortex with its layers; see [`dlpfc`](super::dlpfc).
+    ///
+    /// # Errors
+    /// As [`dlpfc`](super::dlpfc).
+    pub fn dlpfc(&self, section: &str) -> Result<AnnData> {
+        let folder = self.slide("dlpfc", section)?;
+        let mut slide = io::Visium::default().library_id(section).read(folder.join(section))?;
+        let layers = layers(&folder.join("barcode_level_layer_map.tsv"), section, &slide)?;
+        slide.obs.insert("layer_guess", layers)?;
+        Ok(slide)
+    }
+}
+
+/// Where a file lies in the cache.
+fn place(e: &Entry) -> PathBuf {
+    let collection = Path::new(e.collection);
+    match (e.slide, e.collection) {
+        // A collection with a layout of its own.
+        ("*", _) | (_, "her2st") => collection.join(e.file),
+        (slide, _) => collection.join(slide).join(e.file),
+    }
+}
+
+/// The layers of a section: a table of barcode, section, layer.
+fn layers(path: &Path, section: &str, slide: &AnnData) -> Result<Categorical> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let mut of: HashMap<&str, &str> = HashMap::new();
+    for (i, line) in text.lines().enumerate() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let &[barcode, of_section, layer] = fields.as_slice() else {
+            let reason = format!("line {}: expected barcode, section, layer", i + 1);
+            return Err(Error::format(path, reason));
+        };
+        if of_section == section {
+            of.insert(barcode, layer);
+        }
+    }
+    let labels: Vec<Option<&str>> =
+        slide.obs.names().iter().map(|n| of.get(n.as_str()).copied()).collect();
+    if labels.iter().all(Option::is_none) {
+        return Err(Error::format(path, format!("no spot of section {section} has a layer")));
+    }
+    Ok(Categorical::from_labels(&labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_an_address_and_a_place_of_its_own() {
+        let mut places = std::collections::HashSet::new();
+        for e in entries() {
+            assert!(!e.urls.is_empty(), "{} {}", e.slide, e.file);
+            for url in &e.urls {
+                assert!(url.starts_with("https://") && !url.contains(' '), "{url}");
+            }
+            assert!(places.insert(place(&e)), "{:?}", place(&e));
+            assert!(e.sha256.is_none_or(|s| s.bytes().all(|b| b.is_ascii_hexdigit())));
+        }
+        assert!(places.len() > 250);
+    }
+
+    #[test]
+    fn the_list_tells_what_there_is() {
+        let list = list();
+        let of = |c: &str| list.equals("collection", c).unwrap().iter().filter(|&&b| b).count();
+        assert_eq!((of("dlpfc"), of("her2st")), (12, 36));
+        assert!(of("visium_sge") >= 27);
+        assert!(list.names().iter().any(|n| n == "V1_Human_Lymph_Node"));
+    }
+}
