@@ -97,7 +97,13 @@ impl Downloads {
     /// # Errors
     /// As [`visium_sge`](super::visium_sge).
     pub fn visium_sge(&self, sample_id: &str) -> Result<AnnData> {
-        let folder = self.slide("visium_sge", sample_id)?.join(sample_id);
+        let collection = self.slide("visium_sge", sample_id)?;
+        self.read_visium_sge(&collection, sample_id)
+    }
+
+    /// Reads a slide whose files are there.
+    pub(super) fn read_visium_sge(&self, collection: &Path, sample_id: &str) -> Result<AnnData> {
+        let folder = collection.join(sample_id);
         if !folder.join("spatial").is_dir() {
             let unpacked = folder.join("unpacked");
             unpack::tar_gz(&folder.join("spatial.tar.gz"), &unpacked)?;
@@ -114,7 +120,12 @@ impl Downloads {
     /// # Errors
     /// As [`dlpfc`](super::dlpfc).
     pub fn dlpfc(&self, section: &str) -> Result<AnnData> {
-        let folder = self.slide("dlpfc", section)?;
+        let collection = self.slide("dlpfc", section)?;
+        self.read_dlpfc(&collection, section)
+    }
+
+    /// Reads a section whose files are there.
+    pub(super) fn read_dlpfc(&self, folder: &Path, section: &str) -> Result<AnnData> {
         let mut slide = io::Visium::default().library_id(section).read(folder.join(section))?;
         let layers = layers(&folder.join("barcode_level_layer_map.tsv"), section, &slide)?;
         slide.obs.insert("layer_guess", layers)?;
