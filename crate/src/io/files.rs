@@ -48,6 +48,25 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     })
 }
 
+/// The names in a folder, sorted; none if it cannot be read.
+pub(super) fn entries(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
+    let mut names: Vec<String> =
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The first names of a list.
+pub(super) fn list(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    match names.len() {
+        0 => "nothing".into(),
+        n if n <= SHOWN => names.join(", "),
+        n => format!("{}, … ({n} in all)", names[..SHOWN].join(", ")),
+    }
+}
+
 /// The error for a path that cannot be opened, with names that are alike.
 pub(super) fn missing(path: &Path, source: std::io::Error) -> Error {
     if source.kind() != ErrorKind::NotFound {

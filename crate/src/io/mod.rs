@@ -6,6 +6,7 @@
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
+//! | Visium HD folder of Space Ranger 3 and 4 | [`read_visium_hd`], [`VisiumHd`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
 //! | table: CSV, TSV, other text, parquet | [`read_table`], [`Table`] |
@@ -19,9 +20,11 @@ mod bytes;
 mod files;
 mod h5;
 mod h5ad;
+mod join;
 mod labels;
 mod loom;
 mod mtx;
+mod positions;
 mod recognise;
 mod store;
 mod table;
@@ -29,6 +32,7 @@ mod tenx;
 #[cfg(test)]
 mod tests;
 mod visium;
+mod visium_hd;
 mod zarr;
 
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
@@ -39,4 +43,5 @@ pub use recognise::read;
 pub use table::{Blocks, Table, read_table};
 pub use tenx::{TenxH5, read_10x_h5};
 pub use visium::{Visium, read_visium};
+pub use visium_hd::{VisiumHd, read_visium_hd};
 pub use zarr::{read_zarr, read_zarr_with};

@@ -1,6 +1,6 @@
 //! [`read`]: finds out what a file or folder is.
 
-use super::{files, h5, loom, mtx, tenx, visium, zarr};
+use super::{files, h5, loom, mtx, tenx, visium, visium_hd, zarr};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use std::fs;
@@ -54,6 +54,9 @@ fn read_file(path: &Path) -> Result<AnnData> {
 fn read_folder(folder: &Path) -> Result<AnnData> {
     if zarr::is_store(folder) {
         return zarr::read_any(folder);
+    }
+    if visium_hd::is_visium_hd_folder(folder) {
+        return visium_hd::read_visium_hd(folder);
     }
     if visium::is_visium_folder(folder) {
         return visium::read_visium(folder);

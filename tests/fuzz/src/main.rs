@@ -17,6 +17,7 @@ mod memory;
 mod mutate;
 mod seeds;
 mod targets;
+mod zip;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use std::process::exit;

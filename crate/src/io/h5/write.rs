@@ -286,7 +286,9 @@ impl Writer<'_> {
         }
         let write = || {
             let ty = TypeDescriptor::Compound(CompoundType { fields: layout, size: offset });
-            let data = self.group.new_dataset_builder().empty_as(&ty).shape(n).create(name)?;
+            // Packed, as numpy's are: anndata cannot read records with gaps.
+            let builder = self.group.new_dataset_builder().packed(true);
+            let data = builder.empty_as(&ty).shape(n).create(name)?;
             let memory = Datatype::from_descriptor(&ty)?;
             let status = sync(|| unsafe {
                 let buffer = bytes.as_ptr().cast();

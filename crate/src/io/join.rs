@@ -1,0 +1,108 @@
+//! Tables joined to observations by name: never by position, whatever order a machine wrote.
+
+use crate::anndata::{AnnData, Column, Frame};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Finds for each observation its row in a table, whose ids may come in runs.
+pub(super) struct Join<'a> {
+    names: &'a [String],
+    place: HashMap<&'a str, usize>,
+    rows: Vec<usize>,
+    seen: usize,
+    /// An id of the table, for the message that none was found.
+    example: String,
+    twice: Option<String>,
+}
+
+const NONE: usize = usize::MAX;
+
+impl<'a> Join<'a> {
+    pub(super) fn new(names: &'a [String]) -> Self {
+        let place = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
+        let (rows, example) = (vec![NONE; names.len()], String::new());
+        Join { names, place, rows, seen: 0, example, twice: None }
+    }
+
+    /// The ids of the next rows of the table.
+    pub(super) fn add(&mut self, ids: &Column) {
+        for i in 0..ids.len() {
+            match ids {
+                Column::Str(v) => self.add_one(v[i].as_deref().unwrap_or_default()),
+                Column::Categorical(c) => self.add_one(c.label(i).unwrap_or_default()),
+                other => self.add_one(&other.text(i).unwrap_or_default()),
+            }
+        }
+    }
+
+    fn add_one(&mut self, id: &str) {
+        if let Some(&i) = self.place.get(id) {
+            if self.rows[i] != NONE && self.twice.is_none() {
+                self.twice = Some(id.to_string());
+            }
+            self.rows[i] = self.seen;
+        }
+        if self.example.is_empty() {
+            self.example = id.to_string();
+        }
+        self.seen += 1;
+    }
+
+    /// For each observation its row of the table. `whose` and `what` say in an error whose rows are
+    /// missing: `barcodes of the matrix`, `position`.
+    pub(super) fn finish(self, path: &Path, whose: &str, what: &str) -> Result<Vec<usize>> {
+        if let Some(id) = self.twice {
+            return Err(Error::format(path, format!("`{id}` has more than one {what}")));
+        }
+        // A name that several observations share has its row at the last of them.
+        let row = |n: &String| self.rows[self.place[n.as_str()]];
+        let without: Vec<&String> = self.names.iter().filter(|n| row(n) == NONE).collect();
+        if let Some(first) = without.first() {
+            let reason = format!(
+                "{} of {} {whose} have no {what} (the first is `{first}`; this file has {} rows \
+                 with ids like `{}`)",
+                without.len(),
+                self.names.len(),
+                self.seen,
+                self.example,
+            );
+            return Err(Error::format(path, reason).with_hint("Are the two files of the same run?"));
+        }
+        Ok(self.names.iter().map(row).collect())
+    }
+}
+
+/// Joins the columns of `table` to `obs` by its column `id`, which is left out. Columns that are
+/// named in `coordinates` do not become columns but `n × coordinates` numbers, which are returned.
+pub(super) fn join_table(
+    adata: &mut AnnData,
+    path: &Path,
+    table: &Frame,
+    id: &str,
+    coordinates: &[&str],
+) -> Result<Vec<f64>> {
+    let column = |name: &str| {
+        let names: Vec<&str> = table.columns().map(|(k, _)| k).collect();
+        let reason = format!("there is no column `{name}`; there is: {}", names.join(", "));
+        table.get(name).ok_or_else(|| Error::format(path, reason))
+    };
+    let mut join = Join::new(adata.obs.names());
+    join.add(column(id)?);
+    let rows = join.finish(path, "cells of the matrix", "row")?;
+    let mut xy = vec![0.0; rows.len() * coordinates.len()];
+    for (k, &name) in coordinates.iter().enumerate() {
+        let values = column(name)?.to_f64().ok_or_else(|| {
+            Error::format(path, format!("the column `{name}` does not hold numbers"))
+        })?;
+        for (i, &row) in rows.iter().enumerate() {
+            xy[i * coordinates.len() + k] = values[row];
+        }
+    }
+    for (name, column) in table.columns() {
+        if name != id && !coordinates.contains(&name) {
+            adata.obs.insert(name, column.take(&rows))?;
+        }
+    }
+    Ok(xy)
+}
