@@ -508,6 +508,29 @@ fn slides_come_with_what_belongs_to_them() {
 }
 
 #[test]
+fn a_slide_of_a_catalogue_is_found_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = "/datasets/jiawennnn/STimage-1K4M/resolve/main";
+    let server = Server::new([]);
+    for file in ["coord/S1_coord.csv", "gene_exp/S1_count.csv", "image/S1.png"] {
+        server.set(&format!("{path}/Visium/{file}"), Page::new(file));
+    }
+    let d = downloads(&server, dir.path()).retries(0);
+    let e = d.stimage_files("S1").unwrap_err().to_string();
+    assert!(e.contains("404") && e.contains("meta_all_gene"), "{e}");
+    // With the catalogue at its place the rest is found from it.
+    let table = dir.path().join("meta.csv");
+    std::fs::write(&table, "slide,species,tech\nS1,human,Visium\nS12,human,ST\nbad,x,../..\n")
+        .unwrap();
+    assert_eq!(super::registry::technology(&table, "S1").unwrap(), "Visium");
+    let e = super::registry::technology(&table, "S3").unwrap_err().to_string();
+    assert_eq!(e, "STimage-1K4M has no slide `S3`; it has: nothing");
+    assert!(super::registry::technology(&table, "bad").is_err(), "no folder of its own");
+    let folder = d.stimage_slide("Visium", "S1").unwrap();
+    assert_eq!(std::fs::read(folder.join("Visium/image/S1.png")).unwrap(), b"image/S1.png");
+}
+
+#[test]
 fn a_name_cannot_lead_out_of_the_folder() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::new([("/../../etc/x", Page::new("1")), ("/etc/x", Page::new("1"))]);
