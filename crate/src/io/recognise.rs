@@ -107,6 +107,6 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
 fn has_hdf5_signature(path: &Path) -> bool {
     use std::io::Read;
     let mut head = [0u8; 8];
-    fs::File::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok()
+    files::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok()
         && head == *b"\x89HDF\r\n\x1a\n"
 }

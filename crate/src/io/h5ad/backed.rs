@@ -86,7 +86,7 @@ impl H5ad {
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
-        Reader { options: &self.options }
+        Reader { options: &self.options, visited: Default::default() }
     }
 
     /// Where the file is.

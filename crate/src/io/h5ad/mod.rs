@@ -86,7 +86,7 @@ pub fn read_h5ad_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<A
 /// Reads the object whose slots are the members of `root`: an HDF5 file, a zarr store, or a group
 /// inside one.
 pub(super) fn read_elements(root: &store::Group, options: &ReadOptions) -> Result<AnnData> {
-    read::Reader { options }.anndata(root)
+    read::Reader { options, visited: Default::default() }.anndata(root)
 }
 
 /// Writes an `.h5ad` file as anndata 0.12 does. The file is written beside and renamed, so that a

@@ -7,12 +7,19 @@ use crate::anndata::{
 };
 use crate::error::{Error, Result};
 use crate::io::store::{Attributes, Data, Elements, Group, Node};
+use crate::progress::check_interrupt;
+use std::cell::Cell;
 
 /// Groups nested deeper than this are taken for a cycle.
 const DEEPEST: usize = 40;
 
+/// A few groups that link to each other have as many entries as one likes.
+const MOST_ENTRIES: usize = 100_000;
+
 pub(super) struct Reader<'a> {
     pub options: &'a ReadOptions,
+    /// Entries of `uns` seen so far.
+    pub visited: Cell<usize>,
 }
 
 /// `encoding-type` and `encoding-version`, empty where a file does not state them.
@@ -80,8 +87,8 @@ impl Reader<'_> {
             adata.x = self.main_matrix(&node, sizes)?;
         }
         let shape = adata.x.as_ref().map_or((0, 0), Matrix::shape);
-        adata.var = tables.pop().flatten().unwrap_or_else(|| Frame::with_len(shape.1));
-        adata.obs = tables.pop().flatten().unwrap_or_else(|| Frame::with_len(shape.0));
+        adata.var = unnamed(root, "var", tables.pop().flatten(), shape.1)?;
+        adata.obs = unnamed(root, "obs", tables.pop().flatten(), shape.0)?;
 
         for (name, node) in self.slot(root, "layers")? {
             adata.layers.insert(name, self.matrix(&node)?);
@@ -322,6 +329,12 @@ impl Reader<'_> {
         if depth > DEEPEST {
             return Err(self.refuse(node, "groups are nested too deep, or in a circle"));
         }
+        self.visited.set(self.visited.get() + 1);
+        if self.visited.get() > MOST_ENTRIES {
+            let reason = format!("more than {MOST_ENTRIES} entries; do groups link to each other?");
+            return Err(self.refuse(node, reason));
+        }
+        check_interrupt()?;
         let (kind, version) = encoding(node)?;
         match node {
             Node::Data(data) => self.value_data(node, data, &kind, &version),
@@ -371,6 +384,17 @@ impl Reader<'_> {
                 Err(self.refuse(node, reason))
             }
         }
+    }
+}
+
+/// The table of an axis, or numbers for names where the file has none.
+fn unnamed(root: &Group, axis: &str, table: Option<Frame>, n: usize) -> Result<Frame> {
+    // Names that are not in the file take memory that nothing in the file answers for.
+    const MOST: usize = 1 << 20;
+    match table {
+        Some(table) => Ok(table),
+        None if n <= MOST => Ok(Frame::with_len(n)),
+        None => Err(root.error(format!("X claims an axis of {n}, but there is no `{axis}`"))),
     }
 }
 
