@@ -222,7 +222,7 @@ fn number(x: f64) -> String {
 }
 
 /// A whole number in groups of three.
-fn grouped(n: usize) -> String {
+pub(super) fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, d) in digits.chars().enumerate() {

@@ -5,6 +5,7 @@
 //! | whatever it is | [`read`] |
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
+//! | MuData: `.h5mu`, zarr store | [`read_mudata`], [`write_h5mu`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
@@ -32,6 +33,7 @@ mod visium;
 mod zarr;
 
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
+pub use h5ad::{read_mudata, read_mudata_with, write_h5mu, write_h5mu_with};
 pub use labels::{labels, labels_beside, read_labels};
 pub use loom::{Loom, read_loom};
 pub use mtx::read_10x_mtx;

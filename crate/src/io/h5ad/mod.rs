@@ -14,9 +14,13 @@
 //! anndata 0.7.9 state only some of them, files before 0.7 none (`legacy`).
 
 mod legacy;
+mod mudata;
 mod read;
 mod stored;
 mod write;
+
+pub(super) use mudata::{is_mudata, only_modality};
+pub use mudata::{read_mudata, read_mudata_with, write_h5mu, write_h5mu_with};
 
 use super::{h5, store};
 use crate::anndata::AnnData;

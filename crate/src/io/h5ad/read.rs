@@ -1,7 +1,7 @@
 //! Reading: one function for each encoding.
 
 use super::stored::{Parts, sparse_kind};
-use super::{ReadOptions, legacy};
+use super::{ReadOptions, legacy, mudata};
 use crate::anndata::{
     AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Raw, Sparse, Value, Values,
 };
@@ -30,7 +30,7 @@ pub(super) fn in_file(node: &Group, e: Error) -> Error {
 }
 
 impl Reader<'_> {
-    fn skips(&self, key: &str) -> bool {
+    pub fn skips(&self, key: &str) -> bool {
         self.options.skip.iter().any(|s| s == key)
     }
 
@@ -44,7 +44,7 @@ impl Reader<'_> {
     }
 
     /// The members of the group `slot`, which need not exist.
-    fn slot(&self, root: &Group, slot: &str) -> Result<Vec<(String, Node)>> {
+    pub fn slot(&self, root: &Group, slot: &str) -> Result<Vec<(String, Node)>> {
         if !root.contains(slot) || self.skips(&root.key_of(slot)) {
             return Ok(vec![]);
         }
@@ -58,7 +58,8 @@ impl Reader<'_> {
     /// An error that says how to read the rest of the file.
     fn refuse(&self, node: &Node, reason: impl AsRef<str>) -> Error {
         node.error(reason).with_hint(format!(
-            "To read the rest: `io::read_h5ad_with(path, &ReadOptions::default().skip(\"{}\"))`",
+            "To read the rest: `io::{}_with(path, &ReadOptions::default().skip(\"{}\"))`",
+            if node.is_zarr() { "read_zarr" } else { "read_h5ad" },
             node.key()
         ))
     }
@@ -133,7 +134,7 @@ impl Reader<'_> {
         Ok(Some(Raw { x, var, varm, varm_frames }))
     }
 
-    fn table(&self, node: &Node) -> Result<Frame> {
+    pub fn table(&self, node: &Node) -> Result<Frame> {
         match node {
             Node::Group(g) => self.frame(g),
             Node::Data(d) => legacy::frame(d),
@@ -161,7 +162,7 @@ impl Reader<'_> {
     }
 
     /// A dense or sparse matrix.
-    fn matrix(&self, node: &Node) -> Result<Matrix> {
+    pub fn matrix(&self, node: &Node) -> Result<Matrix> {
         match node {
             Node::Data(d) => match d.shape[..] {
                 [n, m] => {
@@ -185,7 +186,7 @@ impl Reader<'_> {
     }
 
     /// The entries of `obsm` or `varm`: matrices, tables, or the fields of one old record array.
-    fn axis_entries(
+    pub fn axis_entries(
         &self,
         root: &Group,
         slot: &str,
@@ -306,7 +307,7 @@ impl Reader<'_> {
     }
 
     /// Anything that `uns` may hold.
-    fn value(&self, node: &Node, depth: usize) -> Result<Value> {
+    pub fn value(&self, node: &Node, depth: usize) -> Result<Value> {
         if depth > DEEPEST {
             return Err(self.refuse(node, "groups are nested too deep, or in a circle"));
         }
@@ -373,12 +374,9 @@ pub(super) fn not_held(kind: &str, place: &str) -> String {
 
 fn check_is_anndata(root: &Group) -> Result<()> {
     let has = |name| root.contains(name);
-    let (kind, _) = encoding(root)?;
-    if has("mod") || kind == "MuData" {
-        let mods = root.group("mod").and_then(|g| g.names()).unwrap_or_default().join(", ");
-        return Err(root
-            .error(format!("a MuData file with the modalities {mods}"))
-            .with_hint("Write one of them as h5ad in Python: `mdata[\"name\"].write_h5ad(…)`"));
+    if mudata::is_mudata(root)? {
+        let names = root.group("mod").and_then(|g| g.names()).unwrap_or_default();
+        return Err(mudata::several(root, &names));
     }
     if has("X") || (has("obs") && has("var")) {
         return Ok(());
