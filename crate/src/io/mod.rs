@@ -6,6 +6,7 @@
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
 //! | parts of an `.h5ad` larger than memory | [`open_h5ad`], [`H5ad`] |
+//! | MuData: `.h5mu`, zarr store | [`read_mudata`], [`write_h5mu`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | Visium HD folder of Space Ranger 3 and 4 | [`read_visium_hd`], [`VisiumHd`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
@@ -47,6 +48,7 @@ mod zarr;
 
 pub use h5ad::{Block, H5ad, Summary, Totals, XBlocks, open_h5ad, open_h5ad_with};
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
+pub use h5ad::{read_mudata, read_mudata_with, write_h5mu, write_h5mu_with};
 pub use labels::{labels, labels_beside, read_labels};
 pub use legacy_st::{Her2st, LegacySt, read_st};
 pub use loom::{Loom, read_loom};

@@ -1,7 +1,8 @@
 //! [`read`]: finds out what a file or folder is.
 
 use super::{
-    files, h5, legacy_st, loom, mtx, spatial_tables, stimage, tenx, visium, visium_hd, zarr,
+    files, h5, h5ad, legacy_st, loom, mtx, spatial_tables, stimage, store, tenx, visium, visium_hd,
+    zarr,
 };
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
@@ -37,7 +38,7 @@ fn read_file(path: &Path) -> Result<AnnData> {
         return mtx::read_10x_mtx(folder);
     }
     if zarr::is_store(path) {
-        return zarr::read_any(path);
+        return read_object(&zarr::open(path)?.into());
     }
     let is_hdf5_name = [".h5ad", ".h5", ".hdf5", ".h5mu"].iter().any(|e| name.ends_with(e));
     if !is_hdf5_name && !has_hdf5_signature(path) {
@@ -59,12 +60,21 @@ fn read_file(path: &Path) -> Result<AnnData> {
     if root.contains("matrix") || (!root.contains("X") && !tenx::genomes(&root)?.is_empty()) {
         return tenx::read_10x_h5(path);
     }
-    super::read_h5ad(path)
+    read_object(&root.into())
+}
+
+/// Reads the object that a file or store holds: an AnnData object, or a collection of just one.
+fn read_object(root: &store::Group) -> Result<AnnData> {
+    let options = h5ad::ReadOptions::default();
+    if h5ad::is_mudata(root)? {
+        return h5ad::read_elements(&h5ad::only_modality(root)?, &options);
+    }
+    h5ad::read_elements(root, &options)
 }
 
 fn read_folder(folder: &Path) -> Result<AnnData> {
     if zarr::is_store(folder) {
-        return zarr::read_any(folder);
+        return read_object(&zarr::open(folder)?.into());
     }
     if visium_hd::is_visium_hd_folder(folder) {
         return visium_hd::read_visium_hd(folder);

@@ -282,7 +282,8 @@ impl Table {
 fn is_parquet(path: &Path) -> bool {
     use std::io::Read;
     let mut head = [0u8; 4];
-    crate::io::files::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok() && head == *b"PAR1"
+    crate::io::files::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok()
+        && head == *b"PAR1"
 }
 
 /// Reads columns of a parquet table: a few row groups at a time, all their columns in parallel.
