@@ -7,6 +7,10 @@
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | Visium HD folder of Space Ranger 3 and 4 | [`read_visium_hd`], [`VisiumHd`] |
+//! | Xenium folder | [`read_xenium`], [`Xenium`] |
+//! | CosMx, Vizgen MERSCOPE folders | [`read_cosmx`], [`read_vizgen`] |
+//! | Slide-seq folder, other counts with coordinates | [`read_slideseq`] |
+//! | Stereo-seq `.gem` | [`read_stereoseq`], [`StereoSeq`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
 //! | table: CSV, TSV, other text, parquet | [`read_table`], [`Table`] |
@@ -16,7 +20,9 @@
 //! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
 //! and what would help.
 
+mod beads;
 mod bytes;
+mod cosmx;
 mod files;
 mod h5;
 mod h5ad;
@@ -26,6 +32,7 @@ mod loom;
 mod mtx;
 mod positions;
 mod recognise;
+mod stereoseq;
 mod store;
 mod table;
 mod tenx;
@@ -33,15 +40,22 @@ mod tenx;
 mod tests;
 mod visium;
 mod visium_hd;
+mod vizgen;
+mod xenium;
 mod zarr;
 
+pub use beads::{SlideSeq, read_slideseq};
+pub use cosmx::{CosMx, read_cosmx};
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
 pub use labels::{labels, labels_beside, read_labels};
 pub use loom::{Loom, read_loom};
 pub use mtx::read_10x_mtx;
 pub use recognise::read;
+pub use stereoseq::{StereoSeq, read_stereoseq};
 pub use table::{Blocks, Table, read_table};
 pub use tenx::{TenxH5, read_10x_h5};
 pub use visium::{Visium, read_visium};
 pub use visium_hd::{VisiumHd, read_visium_hd};
+pub use vizgen::read_vizgen;
+pub use xenium::{Boundary, Polygons, Xenium, read_xenium};
 pub use zarr::{read_zarr, read_zarr_with};

@@ -14,14 +14,8 @@ use std::path::{Path, PathBuf};
 
 const FILES: [&str; 3] =
     ["tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet"];
-const COLUMNS: [&str; 6] = [
-    "barcode",
-    "in_tissue",
-    "array_row",
-    "array_col",
-    "pxl_row_in_fullres",
-    "pxl_col_in_fullres",
-];
+const COLUMNS: [&str; 6] =
+    ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"];
 /// Barcodes of this many bins are held at a time.
 const BLOCK: usize = 1 << 19;
 

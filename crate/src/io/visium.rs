@@ -9,9 +9,9 @@
 //! spatial/tissue_lowres_image.png
 //! ```
 
+use super::files::{self, entries, list};
 use super::h5::{self, Attributes};
 use super::tenx::TenxH5;
-use super::files::{self, entries, list};
 use super::{mtx, positions};
 use crate::anndata::{AnnData, Map, Value, Values};
 use crate::error::{Error, Result};

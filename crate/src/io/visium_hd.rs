@@ -210,8 +210,7 @@ fn not_hd(folder: &Path) -> Error {
         "not a Visium HD folder: looked for {BINNED}/, outs/{BINNED}/, square_008um/ and \
          spatial/tissue_positions.parquet"
     );
-    Error::format(folder, reason)
-        .with_hint(format!("The folder holds: {}", list(&entries(folder))))
+    Error::format(folder, reason).with_hint(format!("The folder holds: {}", list(&entries(folder))))
 }
 
 fn only_raw(bin: &Path) -> bool {

@@ -5,12 +5,14 @@
 //! | `mod` | [`Table`]: what a table is, whatever it is written in; [`Blocks`] |
 //! | `delimited` | text: layout, types, rows |
 //! | `records`, `field` | text: blocks, records and fields; numbers and missing values |
+//! | `matrix` | text: matrices of counts, of which only what is not 0 is kept |
 //! | `parquet`, `pages`, `source` | parquet: footer and columns; pages of texts; the file |
 //! | `column` | columns while they are put together from pieces |
 
 mod column;
 mod delimited;
 mod field;
+mod matrix;
 mod pages;
 mod parquet;
 mod records;
@@ -24,6 +26,7 @@ use crate::progress::{Progress, check_interrupt};
 use column::Gather;
 use delimited::Delimited;
 use field::Kind;
+pub(super) use matrix::TextMatrix;
 use parquet::{Chunk, Group, Parquet};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
