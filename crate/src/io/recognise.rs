@@ -1,8 +1,8 @@
 //! [`read`]: finds out what a file or folder is.
 
 use super::{
-    files, h5, h5ad, legacy_st, loom, mtx, spatial_tables, stimage, store, tenx, visium, visium_hd,
-    zarr,
+    beads, cosmx, files, h5, h5ad, legacy_st, loom, mtx, spatial_tables, stereoseq, stimage, store,
+    tenx, visium, visium_hd, vizgen, xenium, zarr,
 };
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
@@ -49,6 +49,9 @@ fn read_file(path: &Path) -> Result<AnnData> {
         if let Some(slide) = legacy_st::recognise(path)? {
             return Ok(slide);
         }
+        if stereoseq::is_gem(path) {
+            return stereoseq::read_stereoseq(path);
+        }
         let looks = files::describe_content(path);
         return Err(Error::format(path, format!("not recognised: {looks}"))
             .with_hint(format!("This reads {KNOWN}")));
@@ -79,6 +82,15 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
     if visium_hd::is_visium_hd_folder(folder) {
         return visium_hd::read_visium_hd(folder);
     }
+    if xenium::is_xenium_folder(folder) {
+        return xenium::read_xenium(folder);
+    }
+    if cosmx::is_cosmx_folder(folder) {
+        return cosmx::read_cosmx(folder);
+    }
+    if vizgen::is_vizgen_folder(folder) {
+        return vizgen::read_vizgen(folder);
+    }
     if visium::is_visium_folder(folder) {
         return visium::read_visium(folder);
     }
@@ -86,6 +98,9 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
         if mtx::is_mtx_folder(&inner) {
             return mtx::read_10x_mtx(inner);
         }
+    }
+    if beads::is_slideseq_folder(folder) {
+        return beads::read_slideseq(folder);
     }
     for recognise in [legacy_st::recognise, stimage::recognise, spatial_tables::recognise] {
         if let Some(adata) = recognise(folder)? {
@@ -110,7 +125,10 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
         0 => "it is empty".to_string(),
         n => format!("it holds {} of {n}: {}", n.min(10), names[..n.min(10)].join(", ")),
     };
-    let looked = "looked for spatial/, *filtered_feature_bc_matrix.h5 and matrix.mtx";
+    let looked = "looked for spatial/, *filtered_feature_bc_matrix.h5 and matrix.mtx (Visium, 10x), \
+                  binned_outputs/ (Visium HD), cells.parquet or cells.csv.gz (Xenium), \
+                  *exprMat_file.csv (CosMx), *cell_by_gene.csv (Vizgen), *digital_expression.txt, \
+                  MappedDGEForR.csv or counts.csv beside coordinates (Slide-seq, MERFISH)";
     Err(Error::format(folder, format!("folder not recognised: {looked}; {holds}")).with_hint(hint))
 }
 
