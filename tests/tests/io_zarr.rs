@@ -39,6 +39,33 @@ fn stores_hold_what_anndata_reads() {
 }
 
 #[test]
+fn mudata_comes_back_as_mudata_reads_it() {
+    let test = "mudata_comes_back_as_mudata_reads_it";
+    let files =
+        ["v0.1.2/mdata_axis0.h5mu", "v0.4.1/mdata_axis0.h5mu", "v0.4.1/mdata_axis0.zarr.zip"];
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = Vec::new();
+    for (i, file) in files.into_iter().enumerate() {
+        let Some(path) = shared(test, &format!("data/fixtures/mudata/{file}")) else { continue };
+        let mdata = io::read_mudata(&path).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(mdata.modalities.keys().collect::<Vec<_>>(), ["mod2", "mod1"]);
+        let e = io::read(&path).unwrap_err().to_string();
+        assert!(e.contains("mod1, mod2") && e.contains("io::read_mudata"), "{e}");
+        let out = dir.path().join(format!("{i}.h5mu"));
+        io::write_h5mu(&mdata, &out).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert_eq!(io::read_mudata(&out).unwrap(), mdata);
+        // One modality alone is an object of its own.
+        let mut one = mdata.clone();
+        one.modalities.shift_remove("mod2");
+        let single = out.with_extension("one.h5mu");
+        io::write_h5mu(&one, &single).unwrap();
+        assert_eq!(&io::read(&single).unwrap(), mdata.modality("mod1").unwrap());
+        args.extend([path, out]);
+    }
+    check(test, "io_zarr.py", &args);
+}
+
+#[test]
 fn every_type_and_codec_of_zarr_python_is_read() {
     let test = "every_type_and_codec_of_zarr_python_is_read";
     let dir = tempfile::tempdir().unwrap();

@@ -201,6 +201,27 @@ fn every_reader_and_writer_works_from_a_cell() {
     if let Some(folder) = shared("reader of mtx folders", placenta) {
         cells.push(format!("io::read_10x_mtx({:?})?.n_obs()", folder.to_str().unwrap()));
     }
+    if let Some(folder) = shared("readers of loom files and of tables", "data/osmfish") {
+        cells.push(format!(
+            "let folder = std::path::Path::new({:?});
+             let cells = io::read_loom(folder.join(\"osmFISH_SScortex_mouse_all_cells.loom\"))?;
+             let tables = io::SpatialTables::in_folder(folder)?.read()?;
+             assert_eq!(cells.n_vars(), tables.n_vars());",
+            folder.to_str().unwrap(),
+        ));
+    }
+    if let Some(folder) = shared("readers of legacy ST and of pictures", "data/her2st") {
+        cells.push(format!(
+            "let collection = io::Her2st::open({:?})?;
+             let section = collection.section(\"B1\")?;
+             assert_eq!(io::read_st(collection.counts(\"B1\")?)?.n_vars(), section.n_vars());
+             let picture = spatialkit::image::read_image({:?})?;
+             assert_eq!(picture.channels, 3);
+             let none = io::StImage::open({0:?}).is_err();",
+            folder.to_str().unwrap(),
+            folder.join("images/A1_HE_image_dark.png").to_str().unwrap(),
+        ));
+    }
     notebooks::write(&path, &cells.iter().map(String::as_str).collect::<Vec<_>>());
     let run = notebooks::run(&kernel, &path, &[], &[]);
     assert!(run.success, "{}", run.log);

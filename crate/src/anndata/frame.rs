@@ -224,6 +224,16 @@ impl Frame {
         self.index.texts()
     }
 
+    /// The name of row `i`, without making those of all rows.
+    pub(super) fn name(&self, i: usize) -> std::borrow::Cow<'_, str> {
+        self.index.text(i)
+    }
+
+    /// Bytes that the names take.
+    pub(super) fn index_nbytes(&self) -> usize {
+        self.index.nbytes()
+    }
+
     /// Gives the rows new names.
     ///
     /// # Errors

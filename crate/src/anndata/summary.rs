@@ -3,6 +3,8 @@
 //! The HTML is one element without scripts or outside resources. Its colours are JupyterLab's own
 //! variables with fallbacks, so that it fits light and dark themes.
 
+mod memory;
+mod table;
 mod thumbnail;
 
 use super::{AnnData, Categorical, Column, Frame, Map, Matrix, Value, Values};
@@ -69,9 +71,10 @@ impl AnnData {
         }
         out.push_str(&format!(
             "<div><b>AnnData</b> <span class=\"sk-size\">{} × {}</span> \
-             <span class=\"sk-dim\">observations × variables</span></div>",
+             <span class=\"sk-dim\">observations × variables · {}</span></div>",
             grouped(self.n_obs()),
             grouped(self.n_vars()),
+            bytes(self.nbytes()),
         ));
         let x = match &self.x {
             Some(x) => matrix(x),
@@ -108,7 +111,8 @@ impl AnnData {
 
     /// A table of `obs` or `var`: one row a column.
     fn frame_section(&self, out: &mut String, slot: &str, frame: &Frame, open: bool) {
-        let index = frame.names().iter().take(3).map(|n| escape(n)).collect::<Vec<_>>().join(", ");
+        let index =
+            (0..frame.len().min(3)).map(|i| escape(&frame.name(i))).collect::<Vec<_>>().join(", ");
         let names = ("index".to_string(), "text".to_string(), examples(index, frame.len() > 3));
         let mut rows = vec![names];
         for (name, column) in frame.columns() {

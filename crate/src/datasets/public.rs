@@ -39,3 +39,26 @@ pub fn visium_sge(sample_id: &str) -> Result<AnnData> {
 pub fn dlpfc(section: &str) -> Result<AnnData> {
     Downloads::new().dlpfc(section)
 }
+
+/// Downloads a section of HER2+ breast cancer (Andersson et al. 2021), `A1` to `H3`: counts, spots,
+/// clusters, the pathologist's labels for one section of each tumour, and the image. Gives the
+/// folder of the collection, in the layout of the authors' repository. All but the images are
+/// checked against the authors' repository at one commit.
+///
+/// # Errors
+/// As [`visium_sge`].
+pub fn her2st_files(section: &str) -> Result<PathBuf> {
+    Downloads::new().her2st_files(section)
+}
+
+/// Downloads a slide of STimage-1K4M (Chen et al. 2024) by its name in the collection's catalogue,
+/// e.g. `Human_Breast_Andersson_10142021_ST_A1`: counts, coordinates and image. Gives the folder of
+/// the collection, in its own layout with its catalogue (`meta/…csv`) beside. The files have no
+/// published checksums: those of the first download are recorded.
+///
+/// # Errors
+/// [`Error::MissingKey`](crate::Error::MissingKey) for another name, with names that begin alike,
+/// and those of [`Downloads::fetch`].
+pub fn stimage_files(slide: &str) -> Result<PathBuf> {
+    Downloads::new().stimage_files(slide)
+}

@@ -21,15 +21,17 @@ struct Entry {
     urls: Vec<String>,
 }
 
+/// An address of which the registry abbreviates the beginning, whole.
+fn whole(url: &str) -> String {
+    let (name, rest) = url.split_once(':').unwrap_or(("", url));
+    let mut short = REGISTRY.lines().filter_map(|l| l.strip_prefix('@')?.split_once('\t'));
+    let start = short.find(|(short, _)| *short == name).map_or("", |(_, long)| long);
+    format!("{start}{rest}")
+}
+
 fn entries() -> impl Iterator<Item = Entry> {
-    let short: HashMap<&str, &str> =
-        REGISTRY.lines().filter_map(|l| l.strip_prefix('@')?.split_once('\t')).collect();
-    let whole = move |url: &str| {
-        let (name, rest) = url.split_once(':').unwrap_or(("", url));
-        format!("{}{rest}", short.get(name).copied().unwrap_or_default())
-    };
     let lines = REGISTRY.lines().filter(|l| !l.starts_with(['#', '@']));
-    lines.filter_map(move |line| {
+    lines.filter_map(|line| {
         let mut fields = line.split('\t');
         Some(Entry {
             collection: fields.next()?,
@@ -37,7 +39,7 @@ fn entries() -> impl Iterator<Item = Entry> {
             file: fields.next()?,
             bytes: fields.next()?.parse().ok(),
             sha256: fields.next().filter(|s| s.len() == 64),
-            urls: fields.map(&whole).collect(),
+            urls: fields.map(whole).collect(),
         })
     })
 }
@@ -45,7 +47,7 @@ fn entries() -> impl Iterator<Item = Entry> {
 /// The slides that can be downloaded, a row each, named as the functions take them: `collection`
 /// (the function), `files`, and `bytes` where they are known for all of them.
 ///
-/// The slides of STimage-1K4M are in its own catalogue; see [`stimage`](super::stimage).
+/// The slides of STimage-1K4M are in its own catalogue; see [`stimage_files`](super::stimage_files).
 pub fn list() -> Frame {
     let mut rows: Vec<(&str, &str, i64, Option<u64>)> = Vec::new();
     for e in entries().filter(|e| e.slide != "*") {
@@ -97,7 +99,13 @@ impl Downloads {
     /// # Errors
     /// As [`visium_sge`](super::visium_sge).
     pub fn visium_sge(&self, sample_id: &str) -> Result<AnnData> {
-        let folder = self.slide("visium_sge", sample_id)?.join(sample_id);
+        let collection = self.slide("visium_sge", sample_id)?;
+        self.read_visium_sge(&collection, sample_id)
+    }
+
+    /// Reads a slide whose files are there.
+    pub(super) fn read_visium_sge(&self, collection: &Path, sample_id: &str) -> Result<AnnData> {
+        let folder = collection.join(sample_id);
         if !folder.join("spatial").is_dir() {
             let unpacked = folder.join("unpacked");
             unpack::tar_gz(&folder.join("spatial.tar.gz"), &unpacked)?;
@@ -114,12 +122,76 @@ impl Downloads {
     /// # Errors
     /// As [`dlpfc`](super::dlpfc).
     pub fn dlpfc(&self, section: &str) -> Result<AnnData> {
-        let folder = self.slide("dlpfc", section)?;
+        let collection = self.slide("dlpfc", section)?;
+        self.read_dlpfc(&collection, section)
+    }
+
+    /// Reads a section whose files are there.
+    pub(super) fn read_dlpfc(&self, folder: &Path, section: &str) -> Result<AnnData> {
         let mut slide = io::Visium::default().library_id(section).read(folder.join(section))?;
         let layers = layers(&folder.join("barcode_level_layer_map.tsv"), section, &slide)?;
         slide.obs.insert("layer_guess", layers)?;
         Ok(slide)
     }
+}
+
+impl Downloads {
+    /// Downloads a section of HER2ST; see [`her2st_files`](super::her2st_files).
+    ///
+    /// # Errors
+    /// As [`her2st_files`](super::her2st_files).
+    pub fn her2st_files(&self, section: &str) -> Result<PathBuf> {
+        self.slide("her2st", section)
+    }
+
+    /// Downloads a slide of STimage-1K4M; see [`stimage_files`](super::stimage_files).
+    ///
+    /// # Errors
+    /// As [`stimage_files`](super::stimage_files).
+    pub fn stimage_files(&self, slide: &str) -> Result<PathBuf> {
+        let catalogue = entries().find(|e| e.collection == "stimage");
+        let Some(catalogue) = catalogue else {
+            return Err(Error::missing_key("datasets", "collection", "stimage", [""; 0]));
+        };
+        let table =
+            self.obtain(&place(&catalogue), &catalogue.urls, catalogue.sha256, catalogue.bytes)?;
+        self.stimage_slide(&technology(&table, slide)?, slide)
+    }
+
+    /// The files of a slide whose technology is known.
+    pub(super) fn stimage_slide(&self, technology: &str, slide: &str) -> Result<PathBuf> {
+        for file in ["coord/{}_coord.csv", "gene_exp/{}_count.csv", "image/{}.png"] {
+            let file = format!("{technology}/{}", file.replace("{}", slide));
+            let place = Path::new("stimage").join(&file);
+            self.obtain(&place, &[whole(&format!("hf:{file}"))], None, None)?;
+        }
+        Ok(self.path().join("stimage"))
+    }
+}
+
+/// The folder of a slide in STimage-1K4M, from its catalogue.
+pub(super) fn technology(path: &Path, slide: &str) -> Result<String> {
+    let damaged = |e: csv::Error| Error::format(path, format!("damaged table: {e}"));
+    let mut table = csv::Reader::from_path(path).map_err(damaged)?;
+    let header = table.headers().map_err(damaged)?.clone();
+    let column = |name: &str| {
+        let found = header.iter().position(|h| h == name);
+        found.ok_or_else(|| Error::format(path, format!("there is no column `{name}`")))
+    };
+    let (name, tech) = (column("slide")?, column("tech")?);
+    let mut alike = Vec::new();
+    let stem: String = slide.chars().take(6).collect();
+    for row in table.records() {
+        let row = row.map_err(damaged)?;
+        match (row.get(name), row.get(tech)) {
+            (Some(n), Some(tech @ ("ST" | "Visium" | "VisiumHD"))) if n == slide => {
+                return Ok(tech.to_string());
+            }
+            (Some(n), _) if n.starts_with(&stem) => alike.push(n.to_string()),
+            _ => {}
+        }
+    }
+    Err(Error::missing_key("STimage-1K4M", "slide", slide, alike))
 }
 
 /// Where a file lies in the cache.

@@ -196,6 +196,17 @@ impl Raster {
         Image::new(self.width, self.height, pixels)
     }
 
+    /// [`to_image`](Raster::to_image) without a copy where there is nothing to change.
+    ///
+    /// # Errors
+    /// As [`to_image`](Raster::to_image).
+    pub fn into_image(self) -> Result<Image> {
+        match self.values {
+            Values::U8(pixels) if self.channels == 3 => Image::new(self.width, self.height, pixels),
+            _ => self.to_image(),
+        }
+    }
+
     /// The picture as an entry of `uns`: height × width × channels, grey without the last axis.
     pub fn to_value(&self) -> Value {
         let shape = match self.channels {

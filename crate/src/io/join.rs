@@ -1,6 +1,7 @@
 //! Tables joined to observations by name: never by position, whatever order a machine wrote.
 
-use crate::anndata::{AnnData, Column, Frame};
+use super::files;
+use crate::anndata::{AnnData, Column, Dense, Frame, Matrix, Values};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
@@ -73,36 +74,51 @@ impl<'a> Join<'a> {
     }
 }
 
-/// Joins the columns of `table` to `obs` by its column `id`, which is left out. Columns that are
-/// named in `coordinates` do not become columns but `n × coordinates` numbers, which are returned.
+/// Joins the columns of `table` to `obs` by its column `id`, which is left out. The two columns
+/// named in `coordinates` do not become columns of `obs`; they are returned.
 pub(super) fn join_table(
     adata: &mut AnnData,
     path: &Path,
     table: &Frame,
     id: &str,
-    coordinates: &[&str],
-) -> Result<Vec<f64>> {
-    let column = |name: &str| {
-        let names: Vec<&str> = table.columns().map(|(k, _)| k).collect();
-        let reason = format!("there is no column `{name}`; there is: {}", names.join(", "));
-        table.get(name).ok_or_else(|| Error::format(path, reason))
-    };
+    coordinates: [&str; 2],
+) -> Result<Matrix> {
     let mut join = Join::new(adata.obs.names());
-    join.add(column(id)?);
+    join.add(column(path, table, id)?);
     let rows = join.finish(path, "cells of the matrix", "row")?;
-    let mut xy = vec![0.0; rows.len() * coordinates.len()];
-    for (k, &name) in coordinates.iter().enumerate() {
-        let values = column(name)?.to_f64().ok_or_else(|| {
-            Error::format(path, format!("the column `{name}` does not hold numbers"))
-        })?;
-        for (i, &row) in rows.iter().enumerate() {
-            xy[i * coordinates.len() + k] = values[row];
-        }
-    }
+    let table = table.take(&rows);
+    let spatial = points(path, &table, coordinates)?;
     for (name, column) in table.columns() {
         if name != id && !coordinates.contains(&name) {
-            adata.obs.insert(name, column.take(&rows))?;
+            adata.obs.insert(name, column.clone())?;
         }
     }
-    Ok(xy)
+    Ok(spatial)
+}
+
+/// A column that a table must have.
+pub(super) fn column<'a>(path: &Path, table: &'a Frame, name: &str) -> Result<&'a Column> {
+    table.get(name).ok_or_else(|| {
+        let has: Vec<String> = table.columns().map(|(k, _)| k.to_string()).collect();
+        let has = files::list(&has);
+        Error::format(path, format!("there is no column `{name}`; there is: {has}"))
+    })
+}
+
+/// Two columns of numbers side by side: `int64` if both are, else `float64`.
+pub(super) fn points(path: &Path, table: &Frame, names: [&str; 2]) -> Result<Matrix> {
+    let [x, y] = names.map(|name| column(path, table, name));
+    let values = match (x?, y?) {
+        (Column::Values(Values::I64(x)), Column::Values(Values::I64(y))) => {
+            Values::I64(x.iter().zip(y).flat_map(|(&x, &y)| [x, y]).collect())
+        }
+        (x, y) => {
+            let (Some(x), Some(y)) = (x.to_f64(), y.to_f64()) else {
+                let reason = format!("`{}` and `{}` do not hold numbers", names[0], names[1]);
+                return Err(Error::format(path, reason));
+            };
+            Values::F64(x.into_iter().zip(y).flat_map(|(x, y)| [x, y]).collect())
+        }
+    };
+    Ok(Matrix::Dense(Dense::new(table.len(), 2, values)?))
 }

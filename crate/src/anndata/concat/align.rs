@@ -85,10 +85,19 @@ impl Fill {
     fn among(self, kind: Kind) -> Kind {
         match (self.kind, kind) {
             (_, k) if k.is_float() => k,
-            // A whole number fits in unless it is too large.
-            (Kind::I64, k) if Values::F64(vec![self.value]).cast(k).get_f64(0) == self.value => k,
+            // A whole number fits in, or widens the type as far as it must.
+            (Kind::I64, k) if self.fits(k) => k,
+            (Kind::I64, k) => {
+                use Kind::{I8, I16, I32, I64, U8, U16, U32, U64};
+                let all = if self.value < 0.0 { [I8, I16, I32, I64] } else { [U8, U16, U32, U64] };
+                k.promote(all.into_iter().find(|&k| self.fits(k)).unwrap_or(I64))
+            }
             (fill, k) => k.promote(fill),
         }
+    }
+
+    fn fits(self, kind: Kind) -> bool {
+        Values::F64(vec![self.value]).cast(kind).get_f64(0) == self.value
     }
 }
 

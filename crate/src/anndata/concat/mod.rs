@@ -170,7 +170,9 @@ impl Concat {
         let (across, across_m, across_frames, across_p) = self.across(&sides, names, &aligns)?;
         let uns: Vec<&Map<Value>> = adatas.iter().map(|a| &a.uns).collect();
         let uns = merge::values(&uns, self.uns_merge);
-        let raw = self.raw(adatas)?.map(Box::new);
+        // An object without observations has no `raw` in anndata.
+        let n_obs = if self.along_vars { across.len() } else { along.len() };
+        let raw = if n_obs > 0 { self.raw(adatas)?.map(Box::new) } else { None };
         let mut out = AnnData { x, layers, uns, raw, ..AnnData::default() };
         let parts = (along, along_m, along_frames, along_p);
         let others = (across, across_m, across_frames, across_p);

@@ -20,7 +20,7 @@ pub(super) use super::store::{Attributes, Elements};
 pub(super) use columns::Transposed;
 pub(super) use dtype::Dtype;
 pub(super) use slabs::Slabs;
-pub(super) use write::{FieldValues, Writer, create};
+pub(super) use write::{FieldValues, Writer, create, create_after};
 
 use super::files;
 use crate::error::{Error, Result};

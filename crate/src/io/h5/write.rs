@@ -11,6 +11,7 @@ use hdf5_sys::h5d::H5Dwrite;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::H5S_ALL;
 use std::ffi::CString;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
@@ -31,6 +32,16 @@ pub(in crate::io) fn create(
     options: &WriteOptions,
     fill: impl FnOnce(&Writer) -> Result<()>,
 ) -> Result<()> {
+    create_after(&[], path, options, fill)
+}
+
+/// Like [`create`], after `head`: nothing, or a power of two of bytes, from 512.
+pub(in crate::io) fn create_after(
+    head: &[u8],
+    path: &Path,
+    options: &WriteOptions,
+    fill: impl FnOnce(&Writer) -> Result<()>,
+) -> Result<()> {
     // A link stays a link: what it points to is replaced.
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     if let Ok(meta) = std::fs::metadata(&target)
@@ -40,11 +51,16 @@ pub(in crate::io) fn create(
         return Err(Error::format(path, format!("there is a {what} of that name")));
     }
     let beside = beside(path, &target)?;
-    let file = hdf5::File::create(&beside).map_err(|e| Error::format(path, reason(&e)))?;
+    let file = hdf5::FileBuilder::new()
+        .with_fcpl(|p| p.userblock(head.len() as u64))
+        .create(&beside)
+        .map_err(|e| Error::format(path, reason(&e)))?;
     let group = file.group("/").map_err(|e| Error::format(path, reason(&e)))?;
     fill(&Writer { path, key: String::new(), group, gzip: options.gzip })?;
     file.close().map_err(|e| Error::format(path, failure(&e)))?;
-    std::fs::File::open(&beside).and_then(|f| f.sync_all()).map_err(|e| Error::io(path, e))?;
+    let finish = |file: std::fs::File| file.write_all_at(head, 0).and_then(|()| file.sync_all());
+    let file = std::fs::OpenOptions::new().write(true).open(&beside);
+    file.and_then(finish).map_err(|e| Error::io(path, e))?;
     beside.persist(&target).map_err(|e| Error::io(path, e.error))
 }
 
@@ -152,6 +168,12 @@ impl Writer<'_> {
     pub fn attr_ints(&self, name: &str, values: &[i64]) -> Result<()> {
         let write =
             || self.group.new_attr::<i64>().shape(values.len()).create(name)?.write_raw(values);
+        write().map_err(self.fail(name))
+    }
+
+    /// A whole number as an attribute of this group.
+    pub fn attr_int(&self, name: &str, value: i64) -> Result<()> {
+        let write = || self.group.new_attr::<i64>().create(name)?.write_scalar(&value);
         write().map_err(self.fail(name))
     }
 

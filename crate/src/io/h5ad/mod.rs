@@ -17,6 +17,7 @@ mod backed;
 mod blocks;
 mod describe;
 mod legacy;
+mod mudata;
 mod read;
 mod stored;
 #[cfg(test)]
@@ -26,6 +27,8 @@ mod write;
 pub use backed::{H5ad, open_h5ad, open_h5ad_with};
 pub use blocks::{Block, Totals, XBlocks};
 pub use describe::Summary;
+pub(super) use mudata::{is_mudata, only_modality};
+pub use mudata::{read_mudata, read_mudata_with, write_h5mu, write_h5mu_with};
 
 use super::{h5, store};
 use crate::anndata::AnnData;

@@ -1,7 +1,7 @@
 //! Reading: one function for each encoding.
 
 use super::stored::{Parts, sparse_kind};
-use super::{ReadOptions, legacy};
+use super::{ReadOptions, legacy, mudata};
 use crate::anndata::{
     AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Raw, Sparse, Value, Values,
 };
@@ -65,7 +65,8 @@ impl Reader<'_> {
     /// An error that says how to read the rest of the file.
     fn refuse(&self, node: &Node, reason: impl AsRef<str>) -> Error {
         node.error(reason).with_hint(format!(
-            "To read the rest: `io::read_h5ad_with(path, &ReadOptions::default().skip(\"{}\"))`",
+            "To read the rest: `io::{}_with(path, &ReadOptions::default().skip(\"{}\"))`",
+            if node.is_zarr() { "read_zarr" } else { "read_h5ad" },
             node.key()
         ))
     }
@@ -409,12 +410,9 @@ pub(super) fn not_held(kind: &str, place: &str) -> String {
 
 pub(super) fn check_is_anndata(root: &Group) -> Result<()> {
     let has = |name| root.contains(name);
-    let (kind, _) = encoding(root)?;
-    if has("mod") || kind == "MuData" {
-        let mods = root.group("mod").and_then(|g| g.names()).unwrap_or_default().join(", ");
-        return Err(root
-            .error(format!("a MuData file with the modalities {mods}"))
-            .with_hint("Write one of them as h5ad in Python: `mdata[\"name\"].write_h5ad(…)`"));
+    if mudata::is_mudata(root)? {
+        let names = root.group("mod").and_then(|g| g.names()).unwrap_or_default();
+        return Err(mudata::several(root, &names));
     }
     if has("X") || (has("obs") && has("var")) {
         return Ok(());

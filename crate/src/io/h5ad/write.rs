@@ -4,7 +4,7 @@ use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Matrix, Sparse, V
 use crate::error::Result;
 use crate::io::h5::{FieldValues, Writer};
 
-const ARRAY: Option<(&str, &str)> = Some(("array", "0.2.0"));
+pub(super) const ARRAY: Option<(&str, &str)> = Some(("array", "0.2.0"));
 const TEXTS: Option<(&str, &str)> = Some(("string-array", "0.2.0"));
 
 pub(super) fn anndata(root: &Writer, adata: &AnnData) -> Result<()> {
@@ -30,7 +30,7 @@ pub(super) fn anndata(root: &Writer, adata: &AnnData) -> Result<()> {
     Ok(())
 }
 
-fn axis_entries(
+pub(super) fn axis_entries(
     parent: &Writer,
     slot: &str,
     matrices: &Map<Matrix>,
@@ -73,7 +73,7 @@ fn sparse(parent: &Writer, name: &str, s: &Sparse, kind: &str, minor: usize) -> 
     group.values("indptr", &[indptr.len()], &indptr, None)
 }
 
-fn frame(parent: &Writer, name: &str, frame: &Frame) -> Result<()> {
+pub(super) fn frame(parent: &Writer, name: &str, frame: &Frame) -> Result<()> {
     let group = parent.group(name)?;
     group.encoding("dataframe", "0.2.0")?;
     let names: Vec<String> = frame.columns().map(|(k, _)| k.to_string()).collect();
@@ -155,7 +155,7 @@ fn categorical(parent: &Writer, name: &str, c: &Categorical) -> Result<()> {
     }
 }
 
-fn map(parent: &Writer, name: &str, entries: &Map<Value>) -> Result<()> {
+pub(super) fn map(parent: &Writer, name: &str, entries: &Map<Value>) -> Result<()> {
     let group = parent.group(name)?;
     group.encoding("dict", "0.1.0")?;
     entries.iter().try_for_each(|(name, v)| value(&group, name, v))

@@ -267,6 +267,14 @@ impl Node {
         }
     }
 
+    /// Whether it is in a zarr store.
+    pub fn is_zarr(&self) -> bool {
+        match self {
+            Node::Group(g) => matches!(g, Group::Zarr(_)),
+            Node::Data(d) => matches!(d.inner, Array::Zarr(_)),
+        }
+    }
+
     /// An error about this member.
     pub fn error(&self, reason: impl AsRef<str>) -> Error {
         match self {

@@ -87,11 +87,6 @@ pub(super) fn is_store(path: &Path) -> bool {
     (path.is_dir() || is_zip()) && Storage::open(path).is_ok_and(|s| has(&s))
 }
 
-/// Reads the object that a store holds, whichever it is.
-pub(super) fn read_any(path: &Path) -> Result<AnnData> {
-    read_zarr(path)
-}
-
 fn at(store: &Storage, key: &str, reason: &str) -> Error {
     let key = if key.is_empty() { "/" } else { key };
     Error::format(&store.path, format!("`{key}`: {reason}"))
