@@ -29,6 +29,8 @@ mod h5ad;
 mod join;
 mod labels;
 mod loom;
+#[cfg(test)]
+mod machines;
 mod mtx;
 mod positions;
 mod recognise;
