@@ -36,6 +36,8 @@ mod join;
 mod labels;
 mod legacy_st;
 mod loom;
+#[cfg(test)]
+mod machines;
 mod mtx;
 mod positions;
 mod recognise;
