@@ -4,6 +4,7 @@
 //! Whatever it installs goes below `target/tools`, never into the user's system.
 
 mod bench;
+mod fuzz;
 mod product;
 mod suite;
 mod tools;
@@ -21,6 +22,8 @@ Usage: cargo xtask COMMAND
   test [--fast]  everything CI checks; --fast leaves out what needs the kernel or Python
   bench io [--json] [--quick] [--runs N] [--only TEXT] [--summary-gb N]
                  readers and writers beside anndata and scanpy: time and memory
+  fuzz TARGET|all [--seconds 600]
+                 every parser against damaged and hostile input (tests/fuzz)
   doctor         say what is installed, what is built and what is missing
 ";
 
@@ -50,6 +53,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
             _ => bail!("test takes no argument but --fast"),
         },
         Some("bench") => bench::bench(rest),
+        Some("fuzz") => fuzz::fuzz(rest),
         Some("doctor") => doctor(),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");
