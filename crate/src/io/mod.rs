@@ -6,6 +6,7 @@
 //! | `.h5ad` of anndata 0.5 to 0.12 | [`read_h5ad`], [`write_h5ad`] |
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
 //! | MuData: `.h5mu`, zarr store | [`read_mudata`], [`write_h5mu`] |
+//! | SpatialData store | [`SpatialData`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | 10x `.h5`, versions 2 and 3 | [`read_10x_h5`], [`TenxH5`] |
 //! | 10x folder with `matrix.mtx` | [`read_10x_mtx`] |
@@ -24,6 +25,7 @@ mod labels;
 mod loom;
 mod mtx;
 mod recognise;
+mod spatialdata;
 mod store;
 mod table;
 mod tenx;
@@ -38,6 +40,7 @@ pub use labels::{labels, labels_beside, read_labels};
 pub use loom::{Loom, read_loom};
 pub use mtx::read_10x_mtx;
 pub use recognise::read;
+pub use spatialdata::{Geometry, Raster, Shapes, SpatialData, Transform};
 pub use table::{Blocks, Table, read_table};
 pub use tenx::{TenxH5, read_10x_h5};
 pub use visium::{Visium, read_visium};

@@ -1,6 +1,6 @@
 //! [`read`]: finds out what a file or folder is.
 
-use super::{files, h5, h5ad, loom, mtx, store, tenx, visium, zarr};
+use super::{files, h5, h5ad, loom, mtx, spatialdata, store, tenx, visium, zarr};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use std::fs;
@@ -56,6 +56,9 @@ fn read_object(root: &store::Group) -> Result<AnnData> {
     let options = h5ad::ReadOptions::default();
     if h5ad::is_mudata(root)? {
         return h5ad::read_elements(&h5ad::only_modality(root)?, &options);
+    }
+    if spatialdata::is_spatialdata(root) {
+        return h5ad::read_elements(&spatialdata::only_table(root)?, &options);
     }
     h5ad::read_elements(root, &options)
 }

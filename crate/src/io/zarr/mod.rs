@@ -103,6 +103,16 @@ impl Group {
         at(&self.store, &self.key, reason.as_ref())
     }
 
+    /// The store.
+    pub fn path(&self) -> &Path {
+        &self.store.path
+    }
+
+    /// The folder of this group, where the store is one.
+    pub fn folder(&self) -> Option<std::path::PathBuf> {
+        self.store.folder(&self.key)
+    }
+
     /// Names of the members, in alphabetical order.
     pub fn names(&self) -> Result<Vec<String>> {
         self.store.members(&self.key)
