@@ -28,7 +28,6 @@ use crate::io::ReadOptions;
 use metadata::{Array, Member};
 use serde_json::Value as Json;
 use std::io::Read;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use storage::Storage;
@@ -185,15 +184,7 @@ impl Data {
 
     /// All elements.
     pub fn read(&self) -> Result<Elements> {
-        array::read(self, None)
-    }
-
-    /// The elements of a range of the first axis.
-    pub fn read_rows(&self, rows: Range<usize>) -> Result<Elements> {
-        match self.shape.first() {
-            Some(&n) if rows.start <= rows.end && rows.end <= n => array::read(self, Some(rows)),
-            _ => Err(self.error(format!("no rows {rows:?} in shape {:?}", self.shape))),
-        }
+        array::read(self)
     }
 }
 
