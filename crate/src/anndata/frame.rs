@@ -4,6 +4,7 @@ use super::Values;
 use super::index::Index;
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
+use std::collections::BTreeSet;
 
 /// A column of a [`Frame`].
 #[derive(Debug, Clone, PartialEq)]
@@ -195,6 +196,8 @@ pub struct Frame {
     /// The name of the index itself, if the file has one other than `_index`.
     pub index_name: Option<String>,
     columns: IndexMap<String, Column>,
+    /// Columns of text in pandas' own type for it (`string`) rather than as objects.
+    strings: BTreeSet<String>,
 }
 
 impl Frame {
@@ -290,8 +293,21 @@ impl Frame {
         if column.len() != self.len() {
             return Err(Error::shape(format!("column `{name}`"), self.len(), column.len()));
         }
+        self.strings.remove(&name);
         self.columns.insert(name, column);
         Ok(())
+    }
+
+    /// Adds or replaces a column of text in pandas' own type for it.
+    pub(crate) fn insert_strings(&mut self, name: &str, texts: Column) -> Result<()> {
+        self.insert(name, texts)?;
+        self.strings.insert(name.into());
+        Ok(())
+    }
+
+    /// Whether the column `name`, if it is text, is of pandas' own type for it.
+    pub(crate) fn is_strings(&self, name: &str) -> bool {
+        self.strings.contains(name)
     }
 
     /// Takes the column `name` out.
@@ -309,7 +325,7 @@ impl Frame {
     /// The rows with their names and nothing else.
     pub(super) fn without_columns(&self) -> Frame {
         let (index, index_name) = (self.index.clone(), self.index_name.clone());
-        Frame { index, index_name, columns: IndexMap::new() }
+        Frame { index, index_name, ..Frame::default() }
     }
 
     /// The rows at `indices`, in that order; a copy.
@@ -318,6 +334,7 @@ impl Frame {
             index: self.index.take(indices),
             index_name: self.index_name.clone(),
             columns: self.columns.iter().map(|(k, c)| (k.clone(), c.take(indices))).collect(),
+            strings: self.strings.clone(),
         }
     }
 }

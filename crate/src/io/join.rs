@@ -50,6 +50,13 @@ impl<'a> Join<'a> {
         self.seen += 1;
     }
 
+    /// The observations that have a row, and their rows.
+    pub(super) fn common(self) -> (Vec<usize>, Vec<usize>) {
+        let row = |n: &String| self.rows[self.place[n.as_str()]];
+        let found = self.names.iter().enumerate().map(|(i, n)| (i, row(n)));
+        found.filter(|(_, row)| *row != NONE).unzip()
+    }
+
     /// For each observation its row of the table. `whose` and `what` say in an error whose rows are
     /// missing: `barcodes of the matrix`, `position`.
     pub(super) fn finish(self, path: &Path, whose: &str, what: &str) -> Result<Vec<usize>> {

@@ -216,7 +216,8 @@ impl Loom {
 ///
 /// Matches `anndata.io.read_loom` 0.12 with loompy 3:
 /// * `X`: CSR in `float32`; the layer `spliced` if there is one, else the main matrix
-/// * `layers`: in the type of the file; with `spliced` as `X` the main matrix is `layers["matrix"]`
+/// * `layers`: in the type of the file (loompy widens them to `float64`); with `spliced` as `X` the
+///   main matrix is `layers["matrix"]`
 /// * `obs`, `var`: the attributes of cells and genes, named by `CellID` and `Gene`
 /// * `obsm`, `varm`: attributes with a second axis
 ///

@@ -7,6 +7,7 @@
 //! | zarr store of AnnData, folder or `.zip`, versions 2 and 3 | [`read_zarr`] |
 //! | parts of an `.h5ad` larger than memory | [`open_h5ad`], [`H5ad`] |
 //! | MuData: `.h5mu`, zarr store | [`read_mudata`], [`write_h5mu`] |
+//! | SpatialData store | [`SpatialData`] |
 //! | Visium folder of Space Ranger 1 to 4 | [`read_visium`], [`Visium`] |
 //! | Visium HD folder of Space Ranger 3 and 4 | [`read_visium_hd`], [`VisiumHd`] |
 //! | Xenium folder | [`read_xenium`], [`Xenium`] |
@@ -38,11 +39,14 @@ mod join;
 mod labels;
 mod legacy_st;
 mod loom;
+#[cfg(test)]
+mod machines;
 mod mtx;
 mod positions;
 mod recognise;
 mod slide_image;
 mod spatial_tables;
+mod spatialdata;
 mod stereoseq;
 mod stimage;
 mod store;
@@ -68,6 +72,7 @@ pub use loom::{Loom, read_loom};
 pub use mtx::read_10x_mtx;
 pub use recognise::read;
 pub use spatial_tables::SpatialTables;
+pub use spatialdata::{Geometry, Raster, Shapes, SpatialData, Transform};
 pub use stereoseq::{StereoSeq, read_stereoseq};
 pub use stimage::{StImage, StImageFilter};
 pub use table::{Blocks, Table, read_table};

@@ -37,14 +37,25 @@ pub(super) fn find(folder: &Path, spatial: &Path) -> Result<PathBuf> {
 }
 
 /// Joins the positions in a file to the observations: `in_tissue`, `array_row` and `array_col` of
-/// `obs` and `obsm["spatial"]`, (x, y) in pixels of the full-resolution image.
-pub(super) fn join(adata: &mut AnnData, path: &Path) -> Result<()> {
+/// `obs` and `obsm["spatial"]`, (x, y) in pixels of the full-resolution image. Observations without
+/// a position are an error, or leave with `common_only`.
+pub(super) fn join(adata: &mut AnnData, path: &Path, common_only: bool) -> Result<()> {
     let mut join = Join::new(adata.obs.names());
     let table = match path.extension().is_some_and(|e| e == "parquet") {
         true => read_parquet(path, &mut join)?,
         false => read_csv(path, &mut join)?,
     };
-    let rows = join.finish(path, "barcodes of the matrix", "position")?;
+    let rows = if common_only {
+        let (keep, rows) = join.common();
+        if keep.len() < adata.n_obs() {
+            *adata = adata.take_obs(&keep);
+        }
+        rows
+    } else {
+        let hint = "Are the matrix and the positions of the same slide and run? The builders leave \
+                    out what has no position with `.common_only(true)`";
+        join.finish(path, "barcodes of the matrix", "position").map_err(|e| e.with_hint(hint))?
+    };
     let pixels = |name: &str| {
         let column = table.get(name).map(|c| c.take(&rows));
         column.and_then(|c| c.to_f64()).ok_or_else(|| {

@@ -1,8 +1,8 @@
 //! [`read`]: finds out what a file or folder is.
 
 use super::{
-    beads, cosmx, files, h5, h5ad, legacy_st, loom, mtx, spatial_tables, stereoseq, stimage, store,
-    tenx, visium, visium_hd, vizgen, xenium, zarr,
+    beads, cosmx, files, h5, h5ad, legacy_st, loom, mtx, spatial_tables, spatialdata, stereoseq,
+    stimage, store, tenx, visium, visium_hd, vizgen, xenium, zarr,
 };
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
@@ -71,6 +71,9 @@ fn read_object(root: &store::Group) -> Result<AnnData> {
     let options = h5ad::ReadOptions::default();
     if h5ad::is_mudata(root)? {
         return h5ad::read_elements(&h5ad::only_modality(root)?, &options);
+    }
+    if spatialdata::is_spatialdata(root) {
+        return h5ad::read_elements(&spatialdata::only_table(root)?, &options);
     }
     h5ad::read_elements(root, &options)
 }

@@ -10,6 +10,7 @@
 //! of papers look like this.
 
 use super::files;
+use super::slide_image::stem;
 use super::table::TextMatrix;
 use super::unmatched::{LeftOut, Named, Unmatched, column_at, places};
 use crate::anndata::{AnnData, Column, Dense, Frame, Matrix};
@@ -95,7 +96,7 @@ impl SpatialTables {
     /// * `X`: the counts, CSR in `float32` (as scanpy's readers of text have it, without the zeros)
     /// * `obsm["spatial"]`: the coordinates in `float64`, in the unit of the table
     /// * `obs`: every other column of the coordinates and the metadata; a cell without metadata
-    ///   has missing values there
+    ///   has missing values there, and a column whose name is taken is named after its file too
     /// * `uns["unmatched"]`: by file, the names that were left out ([`Unmatched::Drop`]); of the
     ///   metadata those that have no counts
     ///
@@ -147,6 +148,11 @@ impl SpatialTables {
             let rows: Vec<Option<usize>> =
                 adata.obs.names().iter().map(|n| at.get(n.as_str()).copied()).collect();
             for (name, column) in table.frame.columns() {
+                // A name that is taken stays with whoever has it.
+                let name = match adata.obs.contains(name) {
+                    true => format!("{name}_{}", stem(path)),
+                    false => name.to_string(),
+                };
                 adata.obs.insert(name, column_at(column, &rows))?;
             }
         }

@@ -25,12 +25,19 @@ pub struct Visium {
     library_id: Option<String>,
     count_file: Option<String>,
     load_images: bool,
+    common_only: bool,
     tenx: TenxH5,
 }
 
 impl Default for Visium {
     fn default() -> Self {
-        Visium { library_id: None, count_file: None, load_images: true, tenx: TenxH5::default() }
+        Visium {
+            library_id: None,
+            count_file: None,
+            load_images: true,
+            common_only: false,
+            tenx: TenxH5::default(),
+        }
     }
 }
 
@@ -51,6 +58,12 @@ impl Visium {
     /// Whether to read the tissue images (default: yes).
     pub fn load_images(mut self, load: bool) -> Self {
         self.load_images = load;
+        self
+    }
+
+    /// Whether barcodes without a position are left out (default: they are an error).
+    pub fn common_only(mut self, common_only: bool) -> Self {
+        self.common_only = common_only;
         self
     }
 
@@ -77,12 +90,14 @@ impl Visium {
     fn read_folder(&self, folder: &Path) -> Result<AnnData> {
         let folder = inner_folder(folder)?;
         let name = folder_name(&folder);
-        self.read_parts(&folder, None, self.library_id.clone(), name, &Visium::join)
+        let join =
+            |adata: &mut AnnData, folder: &Path, spatial: &Path| self.join(adata, folder, spatial);
+        self.read_parts(&folder, None, self.library_id.clone(), name, &join)
     }
 
     /// Joins the positions of spots or bins.
-    pub(super) fn join(adata: &mut AnnData, folder: &Path, spatial: &Path) -> Result<()> {
-        positions::join(adata, &positions::find(folder, spatial)?)
+    pub(super) fn join(&self, adata: &mut AnnData, folder: &Path, spatial: &Path) -> Result<()> {
+        positions::join(adata, &positions::find(folder, spatial)?, self.common_only)
     }
 
     pub(super) fn has_count_file(&self) -> bool {

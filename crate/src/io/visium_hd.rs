@@ -63,6 +63,12 @@ impl VisiumHd {
         self
     }
 
+    /// Whether bins without a position are left out (default: they are an error).
+    pub fn common_only(mut self, common_only: bool) -> Self {
+        self.visium = self.visium.common_only(common_only);
+        self
+    }
+
     /// Keeps the genes of one genome.
     pub fn genome(mut self, genome: impl Into<String>) -> Self {
         self.visium = self.visium.genome(genome);
@@ -102,7 +108,10 @@ impl VisiumHd {
             true => self.visium.clone(),
             false => self.visium.clone().count_file("raw_feature_bc_matrix.h5"),
         };
-        visium.read_parts(&inner, images.as_deref(), id, name, &Visium::join)
+        let join = |adata: &mut AnnData, folder: &Path, spatial: &Path| {
+            visium.join(adata, folder, spatial)
+        };
+        visium.read_parts(&inner, images.as_deref(), id, name, &join)
     }
 }
 

@@ -258,8 +258,16 @@ impl Reader<'_> {
             ),
         };
         for name in columns {
-            let column = self.column(group, name.as_ref())?;
-            frame.insert(name.as_ref(), column).map_err(|e| in_file(group, e))?;
+            let name = name.as_ref();
+            let column = self.column(group, name)?;
+            // Text in a group is pandas' own type for it, missing elements or not.
+            let inserted = match &column {
+                Column::Str(_) if matches!(group.get(name)?, Node::Group(_)) => {
+                    frame.insert_strings(name, column)
+                }
+                _ => frame.insert(name, column),
+            };
+            inserted.map_err(|e| in_file(group, e))?;
         }
         frame.index_name = Some(index).filter(|name| name != "_index");
         Ok(frame)

@@ -28,7 +28,6 @@ use crate::io::ReadOptions;
 use metadata::{Array, Member};
 use serde_json::Value as Json;
 use std::io::Read;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use storage::Storage;
@@ -103,6 +102,16 @@ impl Group {
         at(&self.store, &self.key, reason.as_ref())
     }
 
+    /// The store.
+    pub fn path(&self) -> &Path {
+        &self.store.path
+    }
+
+    /// The folder of this group, where the store is one.
+    pub fn folder(&self) -> Option<std::path::PathBuf> {
+        self.store.folder(&self.key)
+    }
+
     /// Names of the members, in alphabetical order.
     pub fn names(&self) -> Result<Vec<String>> {
         self.store.members(&self.key)
@@ -175,15 +184,7 @@ impl Data {
 
     /// All elements.
     pub fn read(&self) -> Result<Elements> {
-        array::read(self, None)
-    }
-
-    /// The elements of a range of the first axis.
-    pub fn read_rows(&self, rows: Range<usize>) -> Result<Elements> {
-        match self.shape.first() {
-            Some(&n) if rows.start <= rows.end && rows.end <= n => array::read(self, Some(rows)),
-            _ => Err(self.error(format!("no rows {rows:?} in shape {:?}", self.shape))),
-        }
+        array::read(self)
     }
 }
 
