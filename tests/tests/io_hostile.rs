@@ -299,6 +299,29 @@ fn what_is_no_file_is_refused_at_once() {
 }
 
 #[test]
+fn links_out_of_a_file_are_not_followed() {
+    let test = "links_out_of_a_file_are_not_followed";
+    let Some(python) = spatialkit_tests::python(test) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5ad");
+    let other = dir.path().join("pipe");
+    // Whoever opens a pipe waits for somebody to write to it.
+    assert!(Command::new("mkfifo").arg(&other).status().unwrap().success());
+    let adata = AnnData { obs: Frame::with_len(2), var: Frame::with_len(1), ..AnnData::default() };
+    for (key, also) in [("uns/out", ""), ("uns/out", "f['uns/by'] = h5py.SoftLink('/uns/out')")] {
+        io::write_h5ad(&adata, &path).unwrap();
+        let script = format!(
+            "import h5py, sys\nwith h5py.File(sys.argv[1], 'a') as f:\n    \
+             f['{key}'] = h5py.ExternalLink(sys.argv[2], '/')\n    {also}\n"
+        );
+        let made = Command::new(&python).args(["-c", &script]).arg(&path).arg(&other).status();
+        assert!(made.unwrap().success());
+        let text = attempt(object, &path).expect("a link out of the file");
+        assert!(text.contains("a.h5ad") && text.contains("another file"), "{text}");
+    }
+}
+
+#[test]
 fn names_may_be_any_bytes() {
     use std::os::unix::ffi::OsStrExt;
     let test = "names_may_be_any_bytes";

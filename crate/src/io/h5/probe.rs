@@ -25,13 +25,14 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// Data sets up to this size are read as well: their elements may point to heaps.
 const SMALL: u64 = 1 << 20;
 /// Memory that the walk may take beside four times the file.
 const SLACK: u64 = 128 << 20;
 /// Address space that the walk may take; beyond it HDF5 reports an error.
-const ADDRESSES: u64 = 4 << 30;
+const ADDRESSES: u64 = 1 << 30;
 /// Groups nested deeper than this are left to the reader, which refuses them.
 const DEEPEST: usize = 64;
 
@@ -80,7 +81,7 @@ struct Outcome {
 impl Outcome {
     fn reason(&self, size: u64) -> Option<String> {
         match self.signal {
-            libc::SIGXCPU => Some("its structure leads in a circle".into()),
+            libc::SIGPROF => Some("its structure leads in a circle".into()),
             // Whoever ends processes from outside says nothing about the file.
             0 | libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP
                 if self.memory <= 4 * size + SLACK =>
@@ -105,14 +106,25 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
         return Ok(None);
     }
+    // No other program that is started meanwhile may hold an end.
+    ends.iter().for_each(|&end| drop(unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) }));
     let own = resident();
-    // With the library's lock held no other thread leaves it half-way in the copy.
+    // With the library's lock held no other thread leaves it half-way in the copy. It is kept until
+    // the copy has closed the files of this process: they are locked as long as anybody has them.
     let child = sync(|| match unsafe { libc::fork() } {
-        0 => walk_and_exit(path, size),
-        child => child,
+        0 => {
+            close_all_but(ends[1]);
+            unsafe { libc::write(ends[1], [1u8].as_ptr().cast(), 1) };
+            walk_and_exit(path, size)
+        }
+        child => {
+            unsafe { libc::close(ends[1]) };
+            let mut closed = [0u8];
+            unsafe { libc::read(ends[0], closed.as_mut_ptr().cast(), 1) };
+            child
+        }
     });
-    unsafe { libc::close(ends[1]) };
-    let interrupted = if child > 0 { wait(child, ends[0]) } else { Ok(()) };
+    let interrupted = if child > 0 { wait(child, ends[0], size) } else { Ok(()) };
     unsafe { libc::close(ends[0]) };
     let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
     if child < 0 || unsafe { libc::wait4(child, &mut status, 0, &mut usage) } != child {
@@ -124,13 +136,25 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     Ok(Some(Outcome { signal, memory }))
 }
 
-/// Waits until the process at the other end is gone; ends it at an interrupt.
-fn wait(child: libc::pid_t, end: i32) -> Result<()> {
+/// Closes every file of this process but one.
+fn close_all_but(kept: i32) {
+    let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let open = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let open: Vec<i32> =
+        open.filter_map(|e| e.file_name().to_str().and_then(|n| n.parse().ok())).collect();
+    open.into_iter().filter(|&fd| fd != kept).for_each(|fd| drop(unsafe { libc::close(fd) }));
+}
+
+/// Waits until the process at the other end is gone; ends it at an interrupt, and when it waits
+/// for something (a disk, or a lock that another thread held at the fork) for too long.
+fn wait(child: libc::pid_t, end: i32, size: u64) -> Result<()> {
     let mut poll = libc::pollfd { fd: end, events: libc::POLLIN, revents: 0 };
+    let (begun, longest) = (Instant::now(), Duration::from_secs(20 + size / (10 << 20)));
     while unsafe { libc::poll(&mut poll, 1, 100) } <= 0 {
-        if let Err(e) = check_interrupt() {
+        let outcome = check_interrupt();
+        if outcome.is_err() || begun.elapsed() > longest {
             unsafe { libc::kill(child, libc::SIGKILL) };
-            return Err(e);
+            return outcome;
         }
     }
     Ok(())
@@ -160,17 +184,21 @@ fn addresses() -> Option<u64> {
 fn walk_and_exit(path: &Path, size: u64) -> libc::pid_t {
     unsafe {
         // A crash here is an answer, not a report: no words of the C library, no handlers, no core.
-        let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        libc::dup2(nothing, 1);
-        libc::dup2(nothing, 2);
+        for _ in 0..3 {
+            libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        }
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGFPE, libc::SIGILL] {
             libc::signal(signal, libc::SIG_DFL);
         }
-        libc::signal(libc::SIGXCPU, libc::SIG_DFL);
+        libc::signal(libc::SIGPROF, libc::SIG_DFL);
         let limit = |most: u64| libc::rlimit { rlim_cur: most, rlim_max: most };
         libc::setrlimit(libc::RLIMIT_CORE, &limit(0));
-        // Seconds. A walk through a sound file takes a small part of this.
-        libc::setrlimit(libc::RLIMIT_CPU, &limit(2 + size / (10 << 20)));
+        // Time on a processor. A walk through a sound file takes a small part of this.
+        let time = Duration::from_millis(500 + size / 10_000);
+        let mut timer = std::mem::zeroed::<libc::itimerval>();
+        timer.it_value.tv_sec = time.as_secs() as _;
+        timer.it_value.tv_usec = time.subsec_micros() as _;
+        libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut());
         if let Some(used) = addresses() {
             libc::setrlimit(libc::RLIMIT_AS, &limit(used + 4 * size + ADDRESSES));
         }

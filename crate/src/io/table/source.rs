@@ -115,7 +115,8 @@ impl ChunkReader for Source {
             return Err(ParquetError::General(reason));
         }
         let from = From { file: self.file.clone(), at: start, end: self.size };
-        if start < self.size {
+        // It asks for the last eight bytes too, which lead to the footer.
+        if start + 8 < self.size {
             let header = From { file: self.file.clone(), at: start, end: self.size };
             thrift::check(BufReader::with_capacity(512, header), self.size - start)
                 .map_err(|e| ParquetError::General(format!("the header of a page: {e}")))?;
