@@ -219,6 +219,56 @@ fn every_reader_and_writer_works_from_a_cell() {
     if let Some(folder) = shared("reader of mtx folders", placenta) {
         cells.push(format!("io::read_10x_mtx({:?})?.n_obs()", folder.to_str().unwrap()));
     }
+    if let Some(folder) = shared("readers of loom files and of tables", "data/osmfish") {
+        cells.push(format!(
+            "let folder = std::path::Path::new({:?});
+             let cells = io::read_loom(folder.join(\"osmFISH_SScortex_mouse_all_cells.loom\"))?;
+             let tables = io::SpatialTables::in_folder(folder)?.read()?;
+             assert_eq!(cells.n_vars(), tables.n_vars());",
+            folder.to_str().unwrap(),
+        ));
+    }
+    if let Some(folder) = shared("readers of legacy ST and of pictures", "data/her2st") {
+        cells.push(format!(
+            "let collection = io::Her2st::open({:?})?;
+             let section = collection.section(\"B1\")?;
+             assert_eq!(io::read_st(collection.counts(\"B1\")?)?.n_vars(), section.n_vars());
+             let picture = spatialkit::image::read_image({:?})?;
+             assert_eq!(picture.channels, 3);
+             let none = io::StImage::open({0:?}).is_err();",
+            folder.to_str().unwrap(),
+            folder.join("images/A1_HE_image_dark.png").to_str().unwrap(),
+        ));
+    }
+    let fixtures = "data/fixtures/sfe_xenium_toy";
+    if let Some(toy) = shared("readers of tables and of machines' folders", fixtures) {
+        let fixtures = toy.parent().unwrap().to_str().unwrap();
+        cells.push(format!(
+            "let toy = io::Xenium::open({fixtures:?}.to_string() + \"/sfe_xenium_toy\")?.controls(true);
+             let cells = toy.read()?;
+             let outlines = toy.boundaries(io::Boundary::Cell)?;
+             assert_eq!(outlines.len(), cells.n_obs());
+             let molecules = toy.transcripts()?;
+             let mut rows = 0;
+             for block in molecules.blocks(&[\"feature_name\"], 1000)? {{ rows += block?.len(); }}
+             assert_eq!(rows, molecules.n_rows()?);
+             let table = io::Table::open(molecules.path())?.categories(&[\"feature_name\"]);
+             assert_eq!(table.select(&[\"feature_name\", \"qv\"])?.len(), rows);
+             assert_eq!(io::read_table(molecules.path())?.len(), rows);
+             assert_eq!(io::read_xenium({fixtures:?}.to_string() + \"/sfe_xenium_toy\")?.n_obs(), 526);",
+        ));
+        cells.push(format!(
+            "let hd = io::VisiumHd::default().bin_size(8).read({fixtures:?}.to_string() + \"/seurat_visium_hd\")?;
+             assert_eq!(io::read_visium_hd({fixtures:?}.to_string() + \"/seurat_visium_hd\")?.x()?, hd.x()?);
+             let beads = io::SlideSeq::default().read({fixtures:?}.to_string() + \"/spacexr_Vignette\")?;
+             assert_eq!(io::read_slideseq({fixtures:?}.to_string() + \"/spacexr_Vignette\")?.x()?, beads.x()?);
+             assert!(io::read_cosmx({0:?}).is_err() && io::read_vizgen({0:?}).is_err());
+             assert!(io::CosMx::default().read({0:?}).is_err());
+             assert!(io::read_stereoseq({0:?}).is_err());
+             assert!(io::StereoSeq::default().bin_size(20).read({0:?}).is_err());",
+            dir.path().join("nowhere").to_str().unwrap(),
+        ));
+    }
     notebooks::write(&path, &cells.iter().map(String::as_str).collect::<Vec<_>>());
     let run = notebooks::run(&kernel, &path, &[], &[]);
     assert!(run.success, "{}", run.log);

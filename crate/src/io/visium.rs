@@ -3,22 +3,21 @@
 //! ```text
 //! filtered_feature_bc_matrix.h5            counts (or the folder filtered_feature_bc_matrix)
 //! spatial/tissue_positions.csv             where each barcode lies; with a header since 2.0,
-//! spatial/tissue_positions_list.csv        without before
+//! spatial/tissue_positions_list.csv        without before; or tissue_positions.parquet
 //! spatial/scalefactors_json.json           pixels of the images per full-resolution pixel
 //! spatial/tissue_hires_image.png           either may be missing
 //! spatial/tissue_lowres_image.png
 //! ```
 
+use super::files::{self, entries, list};
 use super::h5::{self, Attributes};
 use super::tenx::TenxH5;
-use super::{files, mtx};
-use crate::anndata::{AnnData, Column, Dense, Map, Matrix, Value, Values};
+use super::{mtx, positions};
+use crate::anndata::{AnnData, Map, Value, Values};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 const MATRIX: &str = "filtered_feature_bc_matrix";
-const POSITIONS: [&str; 2] = ["tissue_positions.csv", "tissue_positions_list.csv"];
 
 /// How to read a Visium folder.
 #[derive(Debug, Clone)]
@@ -26,12 +25,19 @@ pub struct Visium {
     library_id: Option<String>,
     count_file: Option<String>,
     load_images: bool,
+    common_only: bool,
     tenx: TenxH5,
 }
 
 impl Default for Visium {
     fn default() -> Self {
-        Visium { library_id: None, count_file: None, load_images: true, tenx: TenxH5::default() }
+        Visium {
+            library_id: None,
+            count_file: None,
+            load_images: true,
+            common_only: false,
+            tenx: TenxH5::default(),
+        }
     }
 }
 
@@ -52,6 +58,12 @@ impl Visium {
     /// Whether to read the tissue images (default: yes).
     pub fn load_images(mut self, load: bool) -> Self {
         self.load_images = load;
+        self
+    }
+
+    /// Whether barcodes without a position are left out (default: they are an error).
+    pub fn common_only(mut self, common_only: bool) -> Self {
+        self.common_only = common_only;
         self
     }
 
@@ -77,21 +89,50 @@ impl Visium {
 
     fn read_folder(&self, folder: &Path) -> Result<AnnData> {
         let folder = inner_folder(folder)?;
-        let spatial = folder.join("spatial");
-        let counts = self.find_counts(&folder)?;
-        let positions = find_positions(&folder, &spatial)?;
+        let name = folder_name(&folder);
+        let join =
+            |adata: &mut AnnData, folder: &Path, spatial: &Path| self.join(adata, folder, spatial);
+        self.read_parts(&folder, None, self.library_id.clone(), name, &join)
+    }
 
+    /// Joins the positions of spots or bins.
+    pub(super) fn join(&self, adata: &mut AnnData, folder: &Path, spatial: &Path) -> Result<()> {
+        positions::join(adata, &positions::find(folder, spatial)?, self.common_only)
+    }
+
+    pub(super) fn has_count_file(&self) -> bool {
+        self.count_file.is_some()
+    }
+
+    /// Reads what lies in `folder`; images may also lie in `more`. `join` says where observations
+    /// are; `name` is the library's if neither `id` nor the matrix states one.
+    pub(super) fn read_parts(
+        &self,
+        folder: &Path,
+        more: Option<&Path>,
+        id: Option<String>,
+        name: String,
+        join: &dyn Fn(&mut AnnData, &Path, &Path) -> Result<()>,
+    ) -> Result<AnnData> {
+        let spatial = folder.join("spatial");
+        let counts = self.find_counts(folder)?;
         let is_h5 = counts.is_file();
         let mut adata = if is_h5 { self.tenx.read(&counts)? } else { mtx::read_10x_mtx(&counts)? };
         let (stated_id, metadata) = if is_h5 { describe(&counts)? } else { Default::default() };
-        join_positions(&mut adata, &positions)?;
+        join(&mut adata, folder, &spatial)?;
 
         let mut library = Map::new();
-        let images = if self.load_images { read_images(&spatial)? } else { Map::new() };
+        let mut images = Map::new();
+        if self.load_images {
+            images = read_images(&spatial)?;
+            if let (true, Some(more)) = (images.is_empty(), more) {
+                images = read_images(more)?;
+            }
+        }
         library.insert("images".into(), Value::Map(images));
         library.insert("scalefactors".into(), read_scalefactors(&spatial)?);
         library.insert("metadata".into(), Value::Map(metadata));
-        let id = self.library_id.clone().or(stated_id).unwrap_or_else(|| folder_name(&folder));
+        let id = id.or(stated_id).unwrap_or(name);
         let spatial = Map::from([(id, Value::Map(library))]);
         adata.uns.insert("spatial".into(), Value::Map(spatial));
         Ok(adata)
@@ -161,7 +202,7 @@ pub(super) fn is_visium_folder(folder: &Path) -> bool {
         f.join("spatial").is_dir()
             || entries(f).iter().any(|n| n.ends_with(&format!("{MATRIX}.h5")))
     };
-    has(folder) || has(&folder.join("outs")) || folder.join("binned_outputs").is_dir()
+    has(folder) || has(&folder.join("outs"))
 }
 
 /// The folder itself, or `outs` in it.
@@ -171,33 +212,10 @@ fn inner_folder(folder: &Path) -> Result<PathBuf> {
     if !folder.join("spatial").is_dir() && outs.is_dir() {
         return Ok(outs);
     }
-    if folder.join("binned_outputs").is_dir() {
-        let bins = entries(&folder.join("binned_outputs"));
-        let reason = format!("a Visium HD folder with the bin sizes {}", list(&bins));
-        return Err(Error::format(folder, reason)
-            .with_hint("Give the folder of one bin size, e.g. `…/binned_outputs/square_008um`"));
-    }
     Ok(folder.into())
 }
 
-fn entries(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
-    let mut names: Vec<String> =
-        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-fn list(names: &[String]) -> String {
-    const SHOWN: usize = 12;
-    match names.len() {
-        0 => "nothing".into(),
-        n if n <= SHOWN => names.join(", "),
-        n => format!("{}, … ({n} in all)", names[..SHOWN].join(", ")),
-    }
-}
-
-fn folder_name(folder: &Path) -> String {
+pub(super) fn folder_name(folder: &Path) -> String {
     let full = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
     let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
     match name(&full) {
@@ -217,111 +235,6 @@ fn describe(counts: &Path) -> Result<(Option<String>, Map<Value>)> {
         }
     }
     Ok((root.attr_text("library_ids")?.filter(|id| !id.is_empty()), metadata))
-}
-
-fn find_positions(folder: &Path, spatial: &Path) -> Result<PathBuf> {
-    for place in [spatial, folder] {
-        if let Some(path) = POSITIONS.iter().map(|n| place.join(n)).find(|p| p.is_file()) {
-            return Ok(path);
-        }
-    }
-    if spatial.join("tissue_positions.parquet").is_file() {
-        let reason = "positions in parquet (Visium HD) are not read yet";
-        return Err(Error::format(spatial.join("tissue_positions.parquet"), reason)
-            .with_hint("Convert them to spatial/tissue_positions.csv"));
-    }
-    let looked: Vec<String> = POSITIONS.iter().map(|n| format!("spatial/{n}")).collect();
-    let reason = format!("no positions of the spots: looked for {}", looked.join(" and "));
-    let hint = match spatial.is_dir() {
-        true => format!("The folder spatial holds: {}", list(&entries(spatial))),
-        false => format!("The folder holds: {}", list(&entries(folder))),
-    };
-    let alone = ". A matrix without positions is read by `io::read_10x_h5`";
-    Err(Error::format(folder, reason).with_hint(hint + alone))
-}
-
-struct Position {
-    in_tissue: i64,
-    row: i64,
-    col: i64,
-    x: f64,
-    y: f64,
-}
-
-/// Parses a table of positions, with or without header.
-fn parse_positions(path: &Path) -> Result<HashMap<String, Position>> {
-    let text = files::read_text(path)?;
-    // barcode, in_tissue, array_row, array_col, pxl_row_in_fullres, pxl_col_in_fullres
-    let mut order = [0, 1, 2, 3, 4, 5];
-    let mut out = HashMap::new();
-    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let fields: Vec<&str> = line.split(',').map(|f| f.trim().trim_matches('"')).collect();
-        if fields.iter().all(|f| f.is_empty()) {
-            continue;
-        }
-        let number_at = |i: usize| fields.get(order[i]).and_then(|f| f.parse::<f64>().ok());
-        let numbers: Vec<f64> = (1..6).filter_map(number_at).filter(|x| !x.is_infinite()).collect();
-        if let &[in_tissue, row, col, y, x] = numbers.as_slice() {
-            let barcode = fields[order[0]].to_string();
-            let [in_tissue, row, col] = [in_tissue, row, col].map(|x| x as i64);
-            out.insert(barcode, Position { in_tissue, row, col, x, y });
-        } else if number == 0 && fields[1..].iter().all(|f| f.parse::<f64>().is_err()) {
-            // A header. Its names say the order, should it be another.
-            let names = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row", "pxl_col"];
-            let found = names.map(|n| fields.iter().position(|f| f.starts_with(n)));
-            if found.iter().all(Option::is_some) {
-                order = found.map(Option::unwrap_or_default);
-            }
-        } else {
-            let reason = format!(
-                "line {}: `{line}` is not barcode,in_tissue,array_row,array_col,pxl_row,pxl_col",
-                number + 1
-            );
-            return Err(Error::format(path, reason));
-        }
-    }
-    if out.is_empty() {
-        return Err(Error::format(path, "there is no position in this file"));
-    }
-    Ok(out)
-}
-
-fn join_positions(adata: &mut AnnData, path: &Path) -> Result<()> {
-    let table = parse_positions(path)?;
-    let names = adata.obs.names();
-    let without: Vec<&String> = names.iter().filter(|n| !table.contains_key(*n)).collect();
-    if let Some(first) = without.first() {
-        let other = table.keys().min().cloned().unwrap_or_default();
-        let reason = format!(
-            "{} of {} barcodes of the matrix have no position (the first is `{first}`; this file \
-             has barcodes like `{other}`)",
-            without.len(),
-            names.len(),
-        );
-        return Err(Error::format(path, reason)
-            .with_hint("Are the matrix and the positions of the same slide and run?"));
-    }
-    let positions: Vec<&Position> = names.iter().map(|n| &table[n]).collect();
-    let column =
-        |f: fn(&Position) -> i64| Column::from(positions.iter().map(|p| f(p)).collect::<Vec<_>>());
-    let columns = [
-        ("in_tissue", column(|p| p.in_tissue)),
-        ("array_row", column(|p| p.row)),
-        ("array_col", column(|p| p.col)),
-    ];
-    // Whole pixels stay whole numbers, as pandas reads them.
-    let xy: Vec<f64> = positions.iter().flat_map(|p| [p.x, p.y]).collect();
-    let whole = xy.iter().all(|x| x.fract() == 0.0);
-    let values = match whole {
-        true => Values::I64(xy.iter().map(|&x| x as i64).collect()),
-        false => Values::F64(xy),
-    };
-    let spatial = Dense::new(adata.n_obs(), 2, values)?;
-    for (name, column) in columns {
-        adata.obs.insert(name, column)?;
-    }
-    adata.obsm.insert("spatial".into(), Matrix::Dense(spatial));
-    Ok(())
 }
 
 fn read_scalefactors(spatial: &Path) -> Result<Value> {

@@ -7,7 +7,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `SPATIALKIT_FUZZ` | name of the target |
+//! | `SPATIALKIT_FUZZ` | name of the target, or `list` |
 //! | `SPATIALKIT_FUZZ_SEEDS` | folder to fill with inputs made from real files; then the program ends |
 //! | `SPATIALKIT_FUZZ_PEAK` | file that keeps the greatest use of memory seen |
 #![no_main]
@@ -17,6 +17,7 @@ mod memory;
 mod mutate;
 mod seeds;
 mod targets;
+mod zip;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use std::process::exit;
@@ -27,6 +28,10 @@ fn target() -> &'static Target {
     static TARGET: OnceLock<&'static Target> = OnceLock::new();
     TARGET.get_or_init(|| {
         let name = std::env::var("SPATIALKIT_FUZZ").unwrap_or_default();
+        if name == "list" {
+            targets::ALL.iter().for_each(|t| println!("{}", t.name));
+            exit(0)
+        }
         targets::ALL.iter().find(|t| t.name == name).unwrap_or_else(|| {
             let names: Vec<&str> = targets::ALL.iter().map(|t| t.name).collect();
             eprintln!("there is no target `{name}`; there is: {}", names.join(", "));

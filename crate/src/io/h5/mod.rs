@@ -7,6 +7,7 @@
 mod columns;
 mod deflate;
 mod dtype;
+mod header;
 mod heaps;
 mod plan;
 mod probe;
@@ -25,7 +26,7 @@ use super::files;
 use crate::error::{Error, Result};
 use hdf5::LocationType;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The file that groups and data sets belong to.
 #[derive(Debug)]
@@ -35,6 +36,19 @@ pub(super) struct Source {
     pub size: u64,
     /// Bytes before the HDF5 content.
     userblock: u64,
+    /// Whether a heap of texts would keep HDF5 for ever; found out when it is to read one.
+    endless: OnceLock<bool>,
+}
+
+impl Source {
+    /// To be asked before HDF5 itself follows texts into their heaps, which it does only where we
+    /// cannot: then all heaps of the file are looked at, once.
+    fn check_heaps(&self) -> Result<(), String> {
+        if *self.endless.get_or_init(|| heaps::endless(&self.path, self.size)) {
+            return Err("a heap of texts has an empty entry. The file is damaged".into());
+        }
+        Ok(())
+    }
 }
 
 /// A group: names of members, each a group or a data set.
@@ -70,11 +84,9 @@ pub(super) fn open(path: &Path) -> Result<Group> {
     let size = files::check_file(path)?;
     probe::check(path)?;
     let file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
-    if heaps::endless(path, size) {
-        return Err(Error::format(path, "damaged HDF5 file: a heap of texts has an empty entry")
-            .with_hint("Copy or download it again"));
-    }
-    let source = Arc::new(Source { path: path.into(), size, userblock: file.userblock() });
+    let userblock = file.userblock();
+    let source = Source { path: path.into(), size, userblock, endless: OnceLock::new() };
+    let source = Arc::new(source);
     let inner = file.group("/").map_err(|e| Error::format(path, cause(&e)))?;
     Ok(Group { source, key: String::new(), inner })
 }
@@ -203,7 +215,7 @@ macro_rules! attributes {
         $(impl Attributes for $node {
             fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
                 let Ok(attr) = self.location().attr(name) else { return Ok(None) };
-                read::attribute(&attr)
+                read::attribute(&attr, self.location(), &self.source, name)
                     .map(Some)
                     .map_err(|reason| self.error(format!("attribute `{name}`: {reason}")))
             }

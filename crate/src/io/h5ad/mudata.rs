@@ -42,7 +42,7 @@ pub fn read_mudata_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result
             true => zarr::open(path)?.into(),
             false => h5::open(path)?.into(),
         };
-        Reader { options }.mudata(&root)
+        Reader { options, visited: Default::default() }.mudata(&root)
     }
     inner(path.as_ref(), options)
 }

@@ -91,7 +91,10 @@ pub(super) fn frame(parent: &Writer, name: &str, frame: &Frame) -> Result<()> {
         Some(numbers) => group.values(index, &[numbers.len()], numbers, ARRAY)?,
         None => group.strings(index, &[frame.len()], frame.names(), TEXTS)?,
     }
-    frame.columns().try_for_each(|(name, c)| column(&group, name, c))
+    frame.columns().try_for_each(|(name, c)| match c {
+        Column::Str(texts) if frame.is_strings(name) => strings(&group, name, texts),
+        _ => column(&group, name, c),
+    })
 }
 
 fn column(parent: &Writer, name: &str, column: &Column) -> Result<()> {
@@ -118,14 +121,17 @@ fn column(parent: &Writer, name: &str, column: &Column) -> Result<()> {
             let texts: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
             parent.strings(name, &[texts.len()], &texts, TEXTS)
         }
-        Column::Str(texts) => {
-            let missing: Vec<bool> = texts.iter().map(Option::is_none).collect();
-            let group = masked(parent, name, "nullable-string-array", &missing)?;
-            let texts: Vec<&str> = texts.iter().map(|t| t.as_deref().unwrap_or("")).collect();
-            group.strings("values", &[texts.len()], &texts, TEXTS)
-        }
+        Column::Str(texts) => strings(parent, name, texts),
         Column::Categorical(c) => categorical(parent, name, c),
     }
+}
+
+/// Texts as pandas' own type for them.
+fn strings(parent: &Writer, name: &str, texts: &[Option<String>]) -> Result<()> {
+    let missing: Vec<bool> = texts.iter().map(Option::is_none).collect();
+    let group = masked(parent, name, "nullable-string-array", &missing)?;
+    let texts: Vec<&str> = texts.iter().map(|t| t.as_deref().unwrap_or("")).collect();
+    group.strings("values", &[texts.len()], &texts, TEXTS)
 }
 
 fn masked<'a>(parent: &Writer<'a>, name: &str, kind: &str, mask: &[bool]) -> Result<Writer<'a>> {
@@ -186,6 +192,8 @@ fn value(parent: &Writer, name: &str, v: &Value) -> Result<()> {
         Value::Column(Column::Values(values)) => {
             parent.values(name, &[values.len()], values, ARRAY)
         }
+        // As an array of texts it would be a `StrArray`.
+        Value::Column(Column::Str(texts)) => strings(parent, name, texts),
         Value::Column(c) => column(parent, name, c),
         Value::Frame(f) => frame(parent, name, f),
         Value::Map(entries) => map(parent, name, entries),

@@ -22,7 +22,7 @@ const MAX_HEAD: usize = 1 << 28;
 #[derive(Debug, Clone)]
 pub(super) struct Delimited {
     path: PathBuf,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     /// The names of all columns; without that of row names.
     pub(super) names: Vec<String>,
     /// Whether the records have one field more than the header: the names of the rows, first.
@@ -58,6 +58,11 @@ impl Delimited {
         Ok(records)
     }
 
+    /// The records, to be parsed from the first.
+    pub(super) fn batches(&self) -> Result<Batches> {
+        Ok(self.records()?.batches(self.skip.1))
+    }
+
     /// The number of records.
     pub(super) fn count(&self) -> Result<usize> {
         let mut total = 0;
@@ -65,7 +70,7 @@ impl Delimited {
             let mut counter = Counter { rows: 0 };
             Ok((parse(block, self.dialect, &mut counter)?, counter.rows))
         };
-        let mut batches = self.records()?.batches(self.skip.1);
+        let mut batches = self.batches()?;
         batches.each(count, |rows| {
             total += rows;
             Ok(())
@@ -99,7 +104,7 @@ impl Delimited {
             let mut gathers: Vec<Gather> = kinds.iter().map(|_| Gather::default()).collect();
             let mut conflict = None;
             let parsed = |block: &[u8]| self.pieces(block, &plan, &kinds);
-            let mut batches = self.records()?.batches(self.skip.1);
+            let mut batches = self.batches()?;
             let done = batches.each(parsed, |pieces: Vec<Piece>| {
                 for (i, piece) in pieces.into_iter().enumerate() {
                     if gathers[i].push(piece).is_err() {
@@ -157,7 +162,7 @@ impl Delimited {
             columns: columns.to_vec(),
             gathers: kinds.iter().map(|_| Gather::default()).collect(),
             table: self.clone(),
-            batches: self.records()?.batches(self.skip.1),
+            batches: self.batches()?,
             kinds,
         })
     }

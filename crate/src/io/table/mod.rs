@@ -5,18 +5,25 @@
 //! | `mod` | [`Table`]: what a table is, whatever it is written in; [`Blocks`] |
 //! | `delimited` | text: layout, types, rows |
 //! | `records`, `field` | text: blocks, records and fields; numbers and missing values |
+//! | `labelled` | text: matrices of counts with several labels a row |
 //! | `parquet`, `pages`, `source` | parquet: footer and columns; pages of texts; the file |
+//! | `matrix` | text: numbers with named rows and columns, as a sparse matrix |
 //! | `column` | columns while they are put together from pieces |
 
 mod column;
 mod delimited;
 mod field;
+mod labelled;
+mod matrix;
 mod pages;
 mod parquet;
 mod records;
 mod source;
 #[cfg(test)]
 mod tests;
+
+pub(in crate::io) use labelled::LabelledMatrix;
+pub(in crate::io) use matrix::{Layout, TextMatrix};
 
 use crate::anndata::{Column, Frame};
 use crate::error::{Error, Result};
@@ -278,7 +285,8 @@ impl Table {
 fn is_parquet(path: &Path) -> bool {
     use std::io::Read;
     let mut head = [0u8; 4];
-    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok() && head == *b"PAR1"
+    crate::io::files::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok()
+        && head == *b"PAR1"
 }
 
 /// Reads columns of a parquet table: a few row groups at a time, all their columns in parallel.

@@ -80,7 +80,7 @@ pub(super) fn is_store(path: &Path) -> bool {
     let is_zip = || {
         let mut head = [0u8; 4];
         let read = |mut f: std::fs::File| f.read_exact(&mut head);
-        std::fs::File::open(path).and_then(read).is_ok() && head == *b"PK\x03\x04"
+        crate::io::files::open(path).and_then(read).is_ok() && head == *b"PK\x03\x04"
     };
     let has = |s: &Storage| storage::METADATA.iter().any(|m| s.contains(m));
     (path.is_dir() || is_zip()) && Storage::open(path).is_ok_and(|s| has(&s))
