@@ -116,6 +116,10 @@ fn every_delimiter_is_seen() {
         assert_eq!(frame.get("x").unwrap(), &vec![1i64, 3].into(), "{delimiter:?}");
         assert_eq!(frame.get("name").unwrap(), &texts(&["a", "b"]), "{delimiter:?}");
     }
+    let (_dir, path) = written("transform.csv", b"9.2 0 1\n0 1 2\n");
+    assert_eq!(Table::open(&path).unwrap().columns().len(), 3);
+    let (_dir, path) = written("names.csv", b"long name\nMus musculus\n");
+    assert_eq!(Table::open(&path).unwrap().columns(), ["long name"]);
     assert_eq!(read("only\n1\n2\n").get("only").unwrap(), &vec![1i64, 2].into());
     assert_eq!(read("\u{feff}x,y\r\n1,a\r\n\r\n2,b").get("y").unwrap(), &texts(&["a", "b"]));
 }
