@@ -118,6 +118,13 @@ impl Transfer {
         let _ = fs::remove_file(&self.from);
     }
 
+    /// Leaves nothing behind where nothing has arrived.
+    pub(super) fn discard_if_empty(&self) {
+        if self.file.metadata().is_ok_and(|m| m.len() == 0) {
+            self.discard();
+        }
+    }
+
     /// Gives the whole file its name.
     pub(super) fn finish(self, path: &Path) -> Result<()> {
         self.file.sync_all().map_err(|e| unwritable(&self.part, e))?;
