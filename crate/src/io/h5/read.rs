@@ -5,6 +5,7 @@ use crate::anndata::Values;
 use crate::error::Result;
 use crate::io::bytes::{Plain, zeroed};
 use crate::io::store;
+use hdf5::dataset::Layout;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
@@ -42,7 +43,7 @@ impl Data {
         let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
         let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
         if bytes <= HARMLESS || bytes <= bound {
-            return Ok(());
+            return check_storage(&self.inner, bound).map_err(|reason| self.error(reason));
         }
         Err(self.error(format!(
             "shape {:?} claims {bytes} bytes, but only {stored} are stored. The file is damaged",
@@ -189,6 +190,23 @@ pub(super) fn attribute_by_hdf5(attr: &hdf5::Attribute) -> Result<(Vec<usize>, E
     Ok((shape, elements))
 }
 
+/// Checks that HDF5 will find the elements in the file itself, in chunks of at most `bound` bytes.
+fn check_storage(data: &hdf5::Dataset, bound: u64) -> Result<(), String> {
+    let plist = data.dcpl().map_err(|e| super::cause(&e))?;
+    // A file from somewhere else has no business with the other files of this machine.
+    if plist.layout() == Layout::Virtual || !plist.external().is_empty() {
+        return Err("its elements lie in other files, which are not followed".into());
+    }
+    let Some(chunk) = data.chunk() else { return Ok(()) };
+    let size = data.dtype().map_err(|e| super::cause(&e))?.size() as u64;
+    // HDF5 fills a whole chunk with zeros before it reads one element.
+    let bytes = chunk.iter().fold(size, |n, &c| n.saturating_mul(c as u64));
+    if bytes <= HARMLESS || bytes <= bound {
+        return Ok(());
+    }
+    Err(format!("a chunk claims {bytes} bytes. The file is damaged"))
+}
+
 /// Looks at everything that describes a data set, and at its elements if they take at most `small`
 /// bytes; HDF5 does all of it, and whatever it says is dropped.
 pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
@@ -197,6 +215,9 @@ pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
     let (Ok(space), Ok(file_type)) = (data.space(), data.dtype()) else { return };
     let stored = sync(|| unsafe { H5Dget_storage_size(data.id()) });
     let Ok((memory_type, dtype)) = native(&file_type) else { return };
+    if check_storage(data, 0).is_err() {
+        return;
+    }
     let n = space.shape().iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
     if !space.is_null() && (n as u64).saturating_mul(dtype.size() as u64).max(stored) <= small {
         let id = data.id();

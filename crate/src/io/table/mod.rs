@@ -21,6 +21,7 @@ mod records;
 mod source;
 #[cfg(test)]
 mod tests;
+mod thrift;
 
 pub(in crate::io) use labelled::LabelledMatrix;
 pub(in crate::io) use matrix::{Layout, TextMatrix};
