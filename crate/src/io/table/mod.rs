@@ -6,9 +6,10 @@
 //! | `delimited` | text: layout, types, rows |
 //! | `records`, `field` | text: blocks, records and fields; numbers and missing values |
 //! | `matrix` | text: matrices of counts, of which only what is not 0 is kept |
-//! | `parquet`, `pages`, `source` | parquet: footer and columns; pages of texts; the file |
+//! | `parquet`, `chunk`, `pages`, `source` | parquet: footer; columns; pages of texts; the file |
 //! | `column` | columns while they are put together from pieces |
 
+mod chunk;
 mod column;
 mod delimited;
 mod field;
@@ -23,11 +24,12 @@ mod tests;
 use crate::anndata::{Column, Frame};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_interrupt};
+use chunk::Chunk;
 use column::Gather;
 use delimited::Delimited;
 use field::Kind;
 pub(super) use matrix::TextMatrix;
-use parquet::{Chunk, Group, Parquet};
+use parquet::{Group, Parquet};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
