@@ -315,7 +315,11 @@ fn ask(url: &str, have: u64, version: Option<&str>, patience: Duration, news: &S
         return;
     }
     let mut body = response.into_body().into_reader();
-    while has_body {
+    if !has_body {
+        let _ = news.send(News::End);
+        return;
+    }
+    loop {
         let mut buffer = vec![0; 1 << 17];
         let message = match body.read(&mut buffer) {
             Ok(0) => break,
