@@ -267,7 +267,8 @@ fn flipped_bits_are_refused_by_name_or_read() {
 fn what_is_no_file_is_refused_at_once() {
     let test = "what_is_no_file_is_refused_at_once";
     each_format(test, |format, path, part| {
-        let cases: [(&str, fn(&Path)); 5] = [
+        type Damage = (&'static str, fn(&Path));
+        let cases: [Damage; 5] = [
             ("a folder", |p| fs::create_dir(p).unwrap()),
             ("a pipe", |p| assert!(Command::new("mkfifo").arg(p).status().unwrap().success())),
             ("a device", |p| std::os::unix::fs::symlink("/dev/zero", p).unwrap()),
@@ -290,7 +291,7 @@ fn what_is_no_file_is_refused_at_once() {
         }
         // Who may not read it is told so; root may read everything.
         fs::write(part, "x").unwrap();
-        fs::set_permissions(part, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(part, std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
         if fs::File::open(part).is_err() {
             let text = attempt(format.read, path).expect("a file that may not be read");
             assert!(text.contains("denied"), "{}: {text}", format.name);

@@ -33,6 +33,8 @@ mod cosmx;
 mod files;
 mod h5;
 mod h5ad;
+#[cfg(test)]
+mod hostile;
 mod join;
 mod labels;
 mod legacy_st;

@@ -42,6 +42,9 @@ fn target() -> &'static Target {
 
 fn start() {
     let target = target();
+    // Some readers turn the panics of a crate below them into errors: only one that nobody caught
+    // is a find, and libFuzzer's side of this program sees to that.
+    std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
     if let Some(folder) = std::env::var_os("SPATIALKIT_FUZZ_SEEDS") {
         match seeds::make(target, folder.as_ref()) {
             Ok(n) => println!("{n} seeds in {}", folder.display()),

@@ -92,7 +92,9 @@ pub(super) fn same_entry(a: &Entry, b: &Entry) -> bool {
 fn same_values(a: &Values, b: &Values) -> bool {
     fn eq<T: PartialEq>(a: &[T], b: &[T]) -> bool {
         // Only NaN differs from itself.
-        a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x == y || (x != x && y != y))
+        #[allow(clippy::eq_op)]
+        let same = |(x, y): (&T, &T)| x == y || (x != x && y != y);
+        a.len() == b.len() && a.iter().zip(b).all(same)
     }
     match (a, b) {
         (Values::F32(a), Values::F32(b)) => eq(a, b),

@@ -11,15 +11,13 @@
 use memchr::memmem;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 const BLOCK: usize = 4 << 20;
 const SIGNATURE: &[u8] = b"GCOL\x01\0\0\0";
 const HEADER: usize = 16;
 
 /// Whether there is a heap that HDF5 would not come back from.
-pub(super) fn endless(path: &Path, size: u64) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+pub(super) fn endless(file: &File, size: u64) -> bool {
     let finder = memmem::Finder::new(SIGNATURE);
     let mut block = vec![0u8; BLOCK.min(size as usize)];
     let mut start = 0u64;
@@ -28,7 +26,7 @@ pub(super) fn endless(path: &Path, size: u64) -> bool {
         if file.read_exact_at(&mut block[..n], start).is_err() {
             return false;
         }
-        if finder.find_iter(&block[..n]).any(|at| heap_is_endless(&file, start + at as u64, size)) {
+        if finder.find_iter(&block[..n]).any(|at| heap_is_endless(file, start + at as u64, size)) {
             return true;
         }
         // A signature may lie across two blocks.

@@ -5,6 +5,7 @@ use crate::anndata::Values;
 use crate::error::Result;
 use crate::io::bytes::{Plain, zeroed};
 use crate::io::store;
+use hdf5::dataset::Layout;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
@@ -14,6 +15,7 @@ use hdf5_sys::h5s::H5S_ALL;
 use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
 pub(super) const MOST_EXPANSION: u64 = 1100;
@@ -42,7 +44,7 @@ impl Data {
         let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
         let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
         if bytes <= HARMLESS || bytes <= bound {
-            return Ok(());
+            return check_storage(&self.inner, bound).map_err(|reason| self.error(reason));
         }
         Err(self.error(format!(
             "shape {:?} claims {bytes} bytes, but only {stored} are stored. The file is damaged",
@@ -151,7 +153,7 @@ pub(super) fn attribute(
     name: &str,
 ) -> Result<(Vec<usize>, Elements), String> {
     let (shape, n) = attribute_shape(attr)?;
-    let (_, dtype) = native(&attr.dtype().map_err(|e| super::cause(&e))?)?;
+    let (memory_type, dtype) = native(&attr.dtype().map_err(|e| super::cause(&e))?)?;
     if dtype == Dtype::Text
         && let Some(address) = address(of)
         && let Some(texts) = texts::attribute(source, address, name, n)
@@ -161,7 +163,11 @@ pub(super) fn attribute(
     if n > 0 && dtype.has_text() {
         source.check_heaps()?;
     }
-    attribute_by_hdf5(attr)
+    let (id, space) = (attr.id(), attr.space().map_err(|e| super::cause(&e))?);
+    let elements = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
+        H5Aread(id, memory, buffer)
+    })?;
+    Ok((shape, elements))
 }
 
 fn attribute_shape(attr: &hdf5::Attribute) -> Result<(Vec<usize>, usize), String> {
@@ -176,28 +182,46 @@ fn attribute_shape(attr: &hdf5::Attribute) -> Result<(Vec<usize>, usize), String
     Ok((shape, n))
 }
 
-/// As [`attribute`], all of it by HDF5.
-pub(super) fn attribute_by_hdf5(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements), String> {
-    let text = |e: hdf5::Error| super::cause(&e);
-    let (shape, n) = attribute_shape(attr)?;
-    let (memory_type, dtype) = native(&attr.dtype().map_err(text)?)?;
-    let space = attr.space().map_err(text)?;
-    let id = attr.id();
-    let elements = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
-        H5Aread(id, memory, buffer)
-    })?;
-    Ok((shape, elements))
+/// Checks that HDF5 will find the elements in the file itself, in chunks of at most `bound` bytes.
+fn check_storage(data: &hdf5::Dataset, bound: u64) -> Result<(), String> {
+    let plist = data.dcpl().map_err(|e| super::cause(&e))?;
+    // A file from somewhere else has no business with the other files of this machine.
+    if plist.layout() == Layout::Virtual || !plist.external().is_empty() {
+        return Err("its elements lie in other files, which are not followed".into());
+    }
+    let Some(chunk) = data.chunk() else { return Ok(()) };
+    let size = data.dtype().map_err(|e| super::cause(&e))?.size() as u64;
+    // HDF5 fills a whole chunk with zeros before it reads one element.
+    let bytes = chunk.iter().fold(size, |n, &c| n.saturating_mul(c as u64));
+    if bytes <= HARMLESS || bytes <= bound {
+        return Ok(());
+    }
+    Err(format!("a chunk claims {bytes} bytes. The file is damaged"))
 }
 
 /// Looks at everything that describes a data set, and at its elements if they take at most `small`
 /// bytes; HDF5 does all of it, and whatever it says is dropped.
-pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
+pub(super) fn glance(source: &Arc<Source>, data: &hdf5::Dataset, small: u64) {
     let _ = (data.chunk(), data.filters(), data.offset(), data.is_chunked());
     let _ = data.chunks_visit(|_| 0);
     let (Ok(space), Ok(file_type)) = (data.space(), data.dtype()) else { return };
     let stored = sync(|| unsafe { H5Dget_storage_size(data.id()) });
     let Ok((memory_type, dtype)) = native(&file_type) else { return };
-    let n = space.shape().iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+    if check_storage(data, 0).is_err() {
+        return;
+    }
+    let shape = space.shape();
+    let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+    if dtype == Dtype::Text {
+        let (source, is_null) = (source.clone(), space.is_null());
+        let data = Data { source, key: String::new(), shape, is_null, inner: data.clone() };
+        if texts::reads(&data) {
+            return;
+        }
+    }
+    if dtype.has_text() && source.check_heaps().is_err() {
+        return;
+    }
     if !space.is_null() && (n as u64).saturating_mul(dtype.size() as u64).max(stored) <= small {
         let id = data.id();
         let _ = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {

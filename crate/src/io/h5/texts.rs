@@ -41,8 +41,12 @@ struct Heap {
 /// All texts, or `None` where HDF5 should read them.
 pub(super) fn read(data: &Data, n: usize) -> Option<Result<Vec<String>, String>> {
     let references = references(data, n)?;
-    let file = File::open(&data.source.path).ok()?;
-    Some(follow(&file, data.source.size, &references))
+    Some(follow(&data.source.file, data.source.size, &references))
+}
+
+/// Whether texts are stored in a way that HDF5 is not asked to read.
+pub(super) fn reads(data: &Data) -> bool {
+    Plan::new(data, REFERENCE).is_some()
 }
 
 fn references(data: &Data, n: usize) -> Option<Vec<Reference>> {
@@ -66,9 +70,8 @@ pub(super) fn attribute(
     if source.userblock != 0 {
         return None;
     }
-    let file = File::open(&source.path).ok()?;
-    let references = header::references(&file, address, name, n)?;
-    Some(follow(&file, source.size, &references))
+    let references = header::references(&source.file, address, name, n)?;
+    Some(follow(&source.file, source.size, &references))
 }
 
 fn follow(file: &File, size: u64, references: &[Reference]) -> Result<Vec<String>, String> {

@@ -1,9 +1,9 @@
 //! [`H5ad`]: a file that stays where it is, of which parts are read.
 
+use super::ReadOptions;
 use super::blocks::{Totals, XBlocks};
 use super::read::{Reader, check_is_anndata, encoding, in_file};
 use super::stored::Stored;
-use super::{ReadOptions, read_h5ad_with};
 use crate::anndata::{AnnData, Frame, Map, Matrix, Raw, Select};
 use crate::error::{Error, Result};
 use crate::io::h5;
@@ -207,7 +207,7 @@ impl H5ad {
     /// # Errors
     /// As [`read_h5ad`](super::read_h5ad).
     pub fn to_memory(&self) -> Result<AnnData> {
-        read_h5ad_with(&self.path, &self.options)
+        self.reader().anndata(&self.root)
     }
 
     /// These observations, in that order, with all that belongs to them: what
