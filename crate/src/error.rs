@@ -34,6 +34,17 @@ pub enum Error {
         hint_text: String,
     },
 
+    /// A file could not be downloaded.
+    #[error("{url}: {reason}{}", hint(hint_text))]
+    Download {
+        /// Where it was to come from.
+        url: String,
+        /// Why it did not.
+        reason: String,
+        /// What would help; may be empty.
+        hint_text: String,
+    },
+
     /// A slot of an object has no such key.
     #[error("{slot} has no {kind} `{key}`; it has: {}", list(available))]
     MissingKey {
@@ -115,9 +126,17 @@ impl Error {
         }
     }
 
+    /// An [`Error::Download`] from `url`.
+    pub fn download(url: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Download { url: url.into(), reason: reason.into(), hint_text: String::new() }
+    }
+
     /// The same error with a sentence that says what would help.
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Error::Io { hint_text, .. } | Error::Format { hint_text, .. } = &mut self {
+        if let Error::Io { hint_text, .. }
+        | Error::Format { hint_text, .. }
+        | Error::Download { hint_text, .. } = &mut self
+        {
             *hint_text = text.into();
         }
         self

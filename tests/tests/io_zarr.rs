@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Runs a script of `tests/python` and fails with what it printed if it does.
-fn check(test: &str, script: &str, args: &[PathBuf]) {
-    let Some(python) = python(test) else { return };
+fn check(test: &str, script: &str, args: &[PathBuf]) -> bool {
+    let Some(python) = python(test) else { return false };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
     let out = Command::new(python).arg(script).args(args).output().expect("python starts");
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     println!("{text}");
     assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    true
 }
 
 #[test]
@@ -35,4 +36,47 @@ fn stores_hold_what_anndata_reads() {
         args.extend([path, out]);
     }
     check(test, "io_zarr.py", &args);
+}
+
+#[test]
+fn mudata_comes_back_as_mudata_reads_it() {
+    let test = "mudata_comes_back_as_mudata_reads_it";
+    let files =
+        ["v0.1.2/mdata_axis0.h5mu", "v0.4.1/mdata_axis0.h5mu", "v0.4.1/mdata_axis0.zarr.zip"];
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = Vec::new();
+    for (i, file) in files.into_iter().enumerate() {
+        let Some(path) = shared(test, &format!("data/fixtures/mudata/{file}")) else { continue };
+        let mdata = io::read_mudata(&path).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(mdata.modalities.keys().collect::<Vec<_>>(), ["mod2", "mod1"]);
+        let e = io::read(&path).unwrap_err().to_string();
+        assert!(e.contains("mod1, mod2") && e.contains("io::read_mudata"), "{e}");
+        let out = dir.path().join(format!("{i}.h5mu"));
+        io::write_h5mu(&mdata, &out).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert_eq!(io::read_mudata(&out).unwrap(), mdata);
+        // One modality alone is an object of its own.
+        let mut one = mdata.clone();
+        one.modalities.shift_remove("mod2");
+        let single = out.with_extension("one.h5mu");
+        io::write_h5mu(&one, &single).unwrap();
+        assert_eq!(&io::read(&single).unwrap(), mdata.modality("mod1").unwrap());
+        args.extend([path, out]);
+    }
+    check(test, "io_zarr.py", &args);
+}
+
+#[test]
+fn every_type_and_codec_of_zarr_python_is_read() {
+    let test = "every_type_and_codec_of_zarr_python_is_read";
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    if !check(test, "io_zarr_codecs.py", &["make".into(), folder.into()]) {
+        return;
+    }
+    for version in ["v2", "v3"] {
+        let store = folder.join(version).with_extension("zarr");
+        let adata = io::read_zarr(&store).unwrap_or_else(|e| panic!("{e}"));
+        io::write_h5ad(&adata, store.with_extension("h5ad")).unwrap_or_else(|e| panic!("{e}"));
+    }
+    check(test, "io_zarr_codecs.py", &["check".into(), folder.into()]);
 }

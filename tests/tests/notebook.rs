@@ -197,9 +197,48 @@ fn every_reader_and_writer_works_from_a_cell() {
             format!("{slide}/truth.txt"),
         ));
     }
+    if let Some(fixtures) = shared("readers of zarr stores and MuData", "data/fixtures") {
+        let fixtures = fixtures.to_str().unwrap();
+        cells.push(format!(
+            "let sample = io::SpatialData::open({0:?})?;
+             assert_eq!(io::read_zarr({1:?})?.n_vars(), sample.table(\"table\")?.n_vars());
+             assert_eq!(sample.image(\"blobs_image\", 0)?.shape, [3, 64, 64]);
+             let radius = sample.shapes(\"blobs_circles\")?.table;
+             assert_eq!(radius.len(), 5);
+             assert_eq!(sample.points(\"blobs_points\")?.read()?.len(), 200);
+             let mdata = io::read_mudata({2:?})?;
+             io::write_h5mu(&mdata, {3:?})?;
+             assert_eq!(io::read_mudata({3:?})?, mdata);",
+            format!("{fixtures}/spatialdata_blobs_v3.zarr"),
+            format!("{fixtures}/spatialdata_blobs_v3.zarr/tables/table"),
+            format!("{fixtures}/mudata/v0.4.1/mdata_axis0.h5mu"),
+            file("a.h5mu"),
+        ));
+    }
     let placenta = "data/visium_mouse_placenta/filtered_feature_bc_matrix";
     if let Some(folder) = shared("reader of mtx folders", placenta) {
         cells.push(format!("io::read_10x_mtx({:?})?.n_obs()", folder.to_str().unwrap()));
+    }
+    if let Some(folder) = shared("readers of loom files and of tables", "data/osmfish") {
+        cells.push(format!(
+            "let folder = std::path::Path::new({:?});
+             let cells = io::read_loom(folder.join(\"osmFISH_SScortex_mouse_all_cells.loom\"))?;
+             let tables = io::SpatialTables::in_folder(folder)?.read()?;
+             assert_eq!(cells.n_vars(), tables.n_vars());",
+            folder.to_str().unwrap(),
+        ));
+    }
+    if let Some(folder) = shared("readers of legacy ST and of pictures", "data/her2st") {
+        cells.push(format!(
+            "let collection = io::Her2st::open({:?})?;
+             let section = collection.section(\"B1\")?;
+             assert_eq!(io::read_st(collection.counts(\"B1\")?)?.n_vars(), section.n_vars());
+             let picture = spatialkit::image::read_image({:?})?;
+             assert_eq!(picture.channels, 3);
+             let none = io::StImage::open({0:?}).is_err();",
+            folder.to_str().unwrap(),
+            folder.join("images/A1_HE_image_dark.png").to_str().unwrap(),
+        ));
     }
     let fixtures = "data/fixtures/sfe_xenium_toy";
     if let Some(toy) = shared("readers of tables and of machines' folders", fixtures) {

@@ -3,6 +3,8 @@
 //! Each command sets up what it needs, says what it is doing, and finds it ready the next time.
 //! Whatever it installs goes below `target/tools`, never into the user's system.
 
+mod bench;
+mod fuzz;
 mod product;
 mod suite;
 mod tools;
@@ -18,6 +20,10 @@ Usage: cargo xtask COMMAND
   lab            install the kernel for this user and open JupyterLab in notebooks/
   install        build the kernel and register it with Jupyter for this user
   test [--fast]  everything CI checks; --fast leaves out what needs the kernel or Python
+  bench io [--json] [--quick] [--runs N] [--only TEXT] [--summary-gb N]
+                 readers and writers beside anndata and scanpy: time and memory
+  fuzz TARGET|all [--seconds 600]
+                 every parser against damaged and hostile input (tests/fuzz)
   doctor         say what is installed, what is built and what is missing
 ";
 
@@ -46,6 +52,8 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
             [flag] if flag == "--fast" => suite::run_suite(true),
             _ => bail!("test takes no argument but --fast"),
         },
+        Some("bench") => bench::bench(rest),
+        Some("fuzz") => fuzz::fuzz(rest),
         Some("doctor") => doctor(),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");

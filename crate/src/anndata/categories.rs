@@ -103,8 +103,8 @@ fn distinct(names: &[&str]) -> Result<()> {
 }
 
 impl AnnData {
-    /// Drops the categories without elements from every column of `obs` and `var`, and their
-    /// colours from `uns["<key>_colors"]` (colours that are not one a category are dropped whole).
+    /// Drops the categories without elements from every column of `obs`, `var` and the tables in
+    /// `obsm` and `varm`, and, for columns of `obs` and `var`, their colours from `uns["<key>_colors"]` (colours that are not one a category are dropped whole).
     /// Matches what anndata does to a subset when it copies it.
     pub fn remove_unused_categories(&mut self) {
         for frame in [&mut self.obs, &mut self.var] {
@@ -113,6 +113,13 @@ impl AnnData {
                 let (used, before) = (c.used(), c.categories.len());
                 *c = c.with(&used);
                 recolor(&mut self.uns, name, before, &used);
+            }
+        }
+        for frame in self.obsm_frames.values_mut().chain(self.varm_frames.values_mut()) {
+            for (_, column) in frame.columns_mut() {
+                if let Column::Categorical(c) = column {
+                    c.remove_unused();
+                }
             }
         }
     }

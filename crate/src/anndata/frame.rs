@@ -4,6 +4,7 @@ use super::Values;
 use super::index::Index;
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
+use std::collections::BTreeSet;
 
 /// A column of a [`Frame`].
 #[derive(Debug, Clone, PartialEq)]
@@ -195,6 +196,8 @@ pub struct Frame {
     /// The name of the index itself, if the file has one other than `_index`.
     pub index_name: Option<String>,
     columns: IndexMap<String, Column>,
+    /// Columns of text in pandas' own type for it (`string`) rather than as objects.
+    strings: BTreeSet<String>,
 }
 
 impl Frame {
@@ -222,6 +225,16 @@ impl Frame {
     /// The row names.
     pub fn names(&self) -> &[String] {
         self.index.texts()
+    }
+
+    /// The name of row `i`, without making those of all rows.
+    pub(super) fn name(&self, i: usize) -> std::borrow::Cow<'_, str> {
+        self.index.text(i)
+    }
+
+    /// Bytes that the names take.
+    pub(super) fn index_nbytes(&self) -> usize {
+        self.index.nbytes()
     }
 
     /// Gives the rows new names.
@@ -280,13 +293,39 @@ impl Frame {
         if column.len() != self.len() {
             return Err(Error::shape(format!("column `{name}`"), self.len(), column.len()));
         }
+        self.strings.remove(&name);
         self.columns.insert(name, column);
         Ok(())
+    }
+
+    /// Adds or replaces a column of text in pandas' own type for it.
+    pub(crate) fn insert_strings(&mut self, name: &str, texts: Column) -> Result<()> {
+        self.insert(name, texts)?;
+        self.strings.insert(name.into());
+        Ok(())
+    }
+
+    /// Whether the column `name`, if it is text, is of pandas' own type for it.
+    pub(crate) fn is_strings(&self, name: &str) -> bool {
+        self.strings.contains(name)
     }
 
     /// Takes the column `name` out.
     pub fn remove(&mut self, name: &str) -> Option<Column> {
         self.columns.shift_remove(name)
+    }
+
+    /// Takes over the row names of a table of as many rows.
+    pub(super) fn set_names_of(&mut self, other: &Frame) {
+        if self.len() == other.len() {
+            self.index = other.index.clone();
+        }
+    }
+
+    /// The rows with their names and nothing else.
+    pub(super) fn without_columns(&self) -> Frame {
+        let (index, index_name) = (self.index.clone(), self.index_name.clone());
+        Frame { index, index_name, ..Frame::default() }
     }
 
     /// The rows at `indices`, in that order; a copy.
@@ -295,6 +334,7 @@ impl Frame {
             index: self.index.take(indices),
             index_name: self.index_name.clone(),
             columns: self.columns.iter().map(|(k, c)| (k.clone(), c.take(indices))).collect(),
+            strings: self.strings.clone(),
         }
     }
 }

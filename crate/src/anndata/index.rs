@@ -55,7 +55,7 @@ impl Index {
     }
 
     /// The name of row `i`.
-    fn text(&self, i: usize) -> Cow<'_, str> {
+    pub(super) fn text(&self, i: usize) -> Cow<'_, str> {
         match &self.source {
             Source::Texts(v) => Cow::Borrowed(&v[i]),
             Source::Counted(_) => Cow::Owned(i.to_string()),
@@ -72,6 +72,18 @@ impl Index {
                 .texts
                 .get_or_init(|| (0..self.len()).map(|i| self.text(i).into_owned()).collect()),
         }
+    }
+
+    /// Bytes of the source and of the texts, where some were made.
+    pub(super) fn nbytes(&self) -> usize {
+        let texts = |v: &[String]| v.iter().map(|t| t.capacity() + size_of::<String>()).sum();
+        let source = match &self.source {
+            Source::Texts(v) => texts(v),
+            Source::Counted(_) => 0,
+            Source::Picked(v) => size_of_val(v.as_slice()),
+            Source::Numbers(v) => v.nbytes(),
+        };
+        source + self.texts.get().map_or(0, |v| texts(v))
     }
 
     pub(super) fn numbers(&self) -> Option<&Values> {

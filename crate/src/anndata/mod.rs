@@ -5,22 +5,26 @@
 //! [`pp`](crate::pp) and [`tl`](crate::tl).
 
 mod categories;
+mod concat;
 mod frame;
 mod index;
 mod join;
 mod matrix;
+mod mudata;
 mod names;
 mod select;
 mod subset;
-mod summary;
+pub(crate) mod summary;
 mod take;
 mod transpose;
 mod value;
 mod values;
 
+pub use concat::{Concat, Merge};
 pub use frame::{Categorical, Column, Frame};
 pub use join::{How, Joined};
 pub use matrix::{Dense, Matrix, Sparse};
+pub use mudata::MuData;
 pub use select::Select;
 pub use value::{Map, Value};
 pub use values::{Values, with_values};

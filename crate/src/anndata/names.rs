@@ -1,6 +1,7 @@
 //! Names of observations and variables: making them unique.
 
 use super::{AnnData, Frame};
+use crate::error::Result;
 use std::collections::{HashMap, HashSet};
 
 impl AnnData {
@@ -8,12 +9,34 @@ impl AnnData {
     /// `-k`, counting from 1 and skipping names that exist already. Matches anndata 0.12.
     pub fn obs_names_make_unique(&mut self) {
         self.obs.names_make_unique("-");
+        self.obsm_frames.values_mut().for_each(|f| f.set_names_of(&self.obs));
     }
 
     /// Makes the names of the variables unique; see
     /// [`obs_names_make_unique`](AnnData::obs_names_make_unique).
     pub fn var_names_make_unique(&mut self) {
         self.var.names_make_unique("-");
+        self.varm_frames.values_mut().for_each(|f| f.set_names_of(&self.var));
+    }
+
+    /// Gives the observations new names, here and in the tables of `obsm`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) for another number of names than observations.
+    pub fn set_obs_names(&mut self, names: Vec<String>) -> Result<()> {
+        self.obs.set_names(names)?;
+        self.obsm_frames.values_mut().for_each(|f| f.set_names_of(&self.obs));
+        Ok(())
+    }
+
+    /// Gives the variables new names, here and in the tables of `varm`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) for another number of names than variables.
+    pub fn set_var_names(&mut self, names: Vec<String>) -> Result<()> {
+        self.var.set_names(names)?;
+        self.varm_frames.values_mut().for_each(|f| f.set_names_of(&self.var));
+        Ok(())
     }
 }
 
@@ -76,5 +99,9 @@ mod tests {
         assert!(!a.var.names_are_unique());
         a.var_names_make_unique();
         assert!(a.var.names_are_unique());
+        a.varm_frames.insert("t".into(), a.var.clone());
+        a.set_var_names(vec!["p".into(), "q".into()]).unwrap();
+        assert_eq!(a.varm_frames["t"].names(), ["p", "q"]);
+        assert!(a.set_obs_names(vec![]).is_err());
     }
 }

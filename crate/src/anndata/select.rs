@@ -120,7 +120,7 @@ lists! {
 impl Select {
     /// The positions that are meant on the axis `slot` (`obs` or `var`) whose table is `frame`;
     /// `None` is all of them in their order.
-    pub(super) fn positions(self, slot: &'static str, frame: &Frame) -> Result<Option<Vec<usize>>> {
+    pub(crate) fn positions(self, slot: &'static str, frame: &Frame) -> Result<Option<Vec<usize>>> {
         let n = frame.len();
         match self {
             Select::Run(0, None) => Ok(None),

@@ -3,6 +3,8 @@
 //! The HTML is one element without scripts or outside resources. Its colours are JupyterLab's own
 //! variables with fallbacks, so that it fits light and dark themes.
 
+mod memory;
+mod table;
 mod thumbnail;
 
 use super::{AnnData, Categorical, Column, Frame, Map, Matrix, Value, Values};
@@ -69,9 +71,10 @@ impl AnnData {
         }
         out.push_str(&format!(
             "<div><b>AnnData</b> <span class=\"sk-size\">{} × {}</span> \
-             <span class=\"sk-dim\">observations × variables</span></div>",
+             <span class=\"sk-dim\">observations × variables · {}</span></div>",
             grouped(self.n_obs()),
             grouped(self.n_vars()),
+            bytes(self.nbytes()),
         ));
         let x = match &self.x {
             Some(x) => matrix(x),
@@ -108,7 +111,8 @@ impl AnnData {
 
     /// A table of `obs` or `var`: one row a column.
     fn frame_section(&self, out: &mut String, slot: &str, frame: &Frame, open: bool) {
-        let index = frame.names().iter().take(3).map(|n| escape(n)).collect::<Vec<_>>().join(", ");
+        let index =
+            (0..frame.len().min(3)).map(|i| escape(&frame.name(i))).collect::<Vec<_>>().join(", ");
         let names = ("index".to_string(), "text".to_string(), examples(index, frame.len() > 3));
         let mut rows = vec![names];
         for (name, column) in frame.columns() {
@@ -209,7 +213,7 @@ fn range(v: &[f64]) -> String {
     format!("{} … {} <small>mean {}</small>", number(low), number(high), number(sum / n as f64))
 }
 
-fn number(x: f64) -> String {
+pub(crate) fn number(x: f64) -> String {
     let size = x.abs();
     if x.fract() == 0.0 && size < 1e15 {
         format!("{x:.0}")
@@ -222,7 +226,7 @@ fn number(x: f64) -> String {
 }
 
 /// A whole number in groups of three.
-fn grouped(n: usize) -> String {
+pub(crate) fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, d) in digits.chars().enumerate() {
@@ -234,7 +238,7 @@ fn grouped(n: usize) -> String {
     out
 }
 
-fn bytes(n: usize) -> String {
+pub(crate) fn bytes(n: usize) -> String {
     let mut size = n as f64;
     for unit in ["B", "kB", "MB"] {
         if size < 1000.0 {
@@ -322,7 +326,7 @@ fn section(out: &mut String, slot: &str, rows: Vec<(String, String, String)>) {
 }
 
 /// A folding table. Of each row the name and the type are text, the preview is HTML.
-fn table(
+pub(crate) fn table(
     out: &mut String,
     slot: &str,
     caption: &str,
@@ -344,7 +348,7 @@ fn table(
     out.push_str("</table></details>");
 }
 
-const CSS: &str = "\
+pub(crate) const CSS: &str = "\
 .spatialkit-adata{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;\
 line-height:1.45;color:var(--jp-ui-font-color1,inherit);max-width:880px}\
 .spatialkit-adata .sk-x{margin-bottom:6px}\

@@ -160,13 +160,13 @@ impl Sparse {
     }
 
     /// Number of compressed rows (or columns).
-    fn majors(&self) -> usize {
+    pub(super) fn majors(&self) -> usize {
         self.indptr.len() - 1
     }
 
     /// A matrix of the given shape and `indptr`. `of` tells for each of its compressed rows the
     /// indices in it, each with the place of its value among the old ones.
-    fn gather<I: Iterator<Item = (u32, usize)>>(
+    pub(super) fn gather<I: Iterator<Item = (u32, usize)>>(
         &self,
         (nrows, ncols): (usize, usize),
         indptr: Vec<usize>,

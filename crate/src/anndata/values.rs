@@ -14,7 +14,32 @@ macro_rules! values {
             $($variant(Vec<$ty>),)*
         }
 
+        /// The element type of [`Values`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Kind {
+            $($variant,)*
+        }
+
         impl Values {
+            /// The element type.
+            pub(crate) fn kind(&self) -> Kind {
+                match self { $(Values::$variant(_) => Kind::$variant,)* }
+            }
+
+            /// No elements, of a type, with room for `n`.
+            pub(crate) fn with_capacity(kind: Kind, n: usize) -> Values {
+                match kind { $(Kind::$variant => Values::$variant(Vec::with_capacity(n)),)* }
+            }
+
+            /// Adds the elements of `other`, converted to the type of these.
+            pub(crate) fn append(&mut self, other: &Values) {
+                let kind = self.kind();
+                match (self, other) {
+                    $((Values::$variant(to), Values::$variant(from)) => to.extend_from_slice(from),)*
+                    (to, from) => to.append(&from.cast(kind)),
+                }
+            }
+
             /// Number of elements.
             pub fn len(&self) -> usize {
                 match self { $(Values::$variant(v) => v.len(),)* }
@@ -119,6 +144,54 @@ macro_rules! same_type {
 }
 pub(super) use same_type;
 
+impl Kind {
+    /// Whether it is a floating-point type.
+    pub(crate) fn is_float(self) -> bool {
+        matches!(self, Kind::F32 | Kind::F64)
+    }
+
+    /// Bits of a whole number, and whether it has a sign.
+    fn whole(self) -> Option<(u8, bool)> {
+        Some(match self {
+            Kind::I8 => (8, true),
+            Kind::I16 => (16, true),
+            Kind::I32 => (32, true),
+            Kind::I64 => (64, true),
+            Kind::U8 => (8, false),
+            Kind::U16 => (16, false),
+            Kind::U32 => (32, false),
+            Kind::U64 => (64, false),
+            Kind::F32 | Kind::F64 | Kind::Bool => return None,
+        })
+    }
+
+    /// The smallest type that holds both, as numpy's `promote_types`.
+    pub(crate) fn promote(self, other: Kind) -> Kind {
+        if self == other || other == Kind::Bool {
+            return self;
+        }
+        match (self.whole(), other.whole()) {
+            (Some((a, sa)), Some((b, sb))) if sa == sb => {
+                if a > b {
+                    self
+                } else {
+                    other
+                }
+            }
+            (Some((a, true)), Some((b, false))) => match a.max(b.saturating_mul(2)) {
+                8..=16 => Kind::I16,
+                32 => Kind::I32,
+                64 => Kind::I64,
+                _ => Kind::F64,
+            },
+            (Some((bits, _)), None) if other == Kind::F32 && bits <= 16 => Kind::F32,
+            (Some(_), None) if other.is_float() => Kind::F64,
+            (None, None) if self != Kind::Bool => Kind::F64,
+            _ => other.promote(self),
+        }
+    }
+}
+
 impl Values {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
@@ -144,6 +217,26 @@ impl Values {
             Values::F64(v) => Cow::Borrowed(v),
             other => Cow::Owned(with_values!(other, v => v.iter().map(|&x| x as f64).collect())),
         }
+    }
+
+    /// The elements in another type, as numpy's `astype` gives them.
+    pub(crate) fn cast(&self, kind: Kind) -> Values {
+        macro_rules! cast {
+            ($($variant:ident $ty:ty),*) => {
+                match kind {
+                    $(Kind::$variant => Values::$variant(
+                        with_values!(self, v => v.iter().map(|&x| x as $ty).collect())
+                    ),)*
+                    Kind::Bool => {
+                        Values::Bool(with_values!(self, v => v.iter().map(|&x| x as f64 != 0.0).collect()))
+                    }
+                }
+            };
+        }
+        if kind == self.kind() {
+            return self.clone();
+        }
+        cast!(F32 f32, F64 f64, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
     }
 
     /// Element `i` as `f64` (booleans as 0 and 1).

@@ -1,13 +1,27 @@
-//! Data sets that come with the library.
+//! Data sets: one that comes with the library, and public ones to download.
 //!
 //! [`synthetic`] makes a slide of cortex: spots, counts, labels and an image, all drawn from a
 //! seed, so that every notebook runs without a file. `anatomy` knows the shape of the tissue,
 //! `expression` the counts, `stain` the image; another tissue is another anatomy.
+//!
+//! [`visium_sge`], [`dlpfc`] and the others download public slides once and keep them
+//! ([`Downloads`] says where); [`list`] names them, and [`fetch`] downloads whatever else there is.
 
 mod anatomy;
+mod download;
 mod expression;
 mod noise;
+mod public;
+mod registry;
 mod stain;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod unpack;
+
+pub use download::Downloads;
+pub use public::{dlpfc, fetch, her2st, stimage, visium_sge};
+pub use registry::list;
 
 use crate::anndata::{AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Value};
 use crate::error::{Error, Result};
@@ -198,7 +212,7 @@ fn barcode(row: usize, column: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod synthetic_tests {
     use super::*;
 
     #[test]

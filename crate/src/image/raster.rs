@@ -34,7 +34,7 @@ pub struct Raster {
 /// A file may expand this much: no codec of ours does better than deflate's 1:1032.
 const MOST_EXPANSION: u64 = 1100;
 /// Bytes that a header may always claim.
-const HARMLESS: u64 = 256 << 20;
+const HARMLESS: u64 = 32 << 20;
 
 /// What the pixels of a file of this size may take.
 pub(super) fn most_bytes(file: u64) -> u64 {
@@ -57,11 +57,13 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<Raster> {
 }
 
 fn read(path: &Path) -> Result<Raster> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    let meta = file.metadata().map_err(|e| Error::io(path, e))?;
-    if meta.is_dir() {
-        return Err(Error::format(path, "this is a folder, not a picture"));
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !meta.is_file() {
+        // Opening a pipe would wait for somebody to write to it.
+        let what = if meta.is_dir() { "a folder" } else { "a pipe or a device" };
+        return Err(Error::format(path, format!("this is {what}, not a picture")));
     }
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut head = [0u8; 12];
     let mut filled = 0;
     while let n @ 1.. = file.read(&mut head[filled..]).map_err(|e| Error::io(path, e))? {
@@ -192,6 +194,17 @@ impl Raster {
             _ => bytes,
         };
         Image::new(self.width, self.height, pixels)
+    }
+
+    /// [`to_image`](Raster::to_image) without a copy where there is nothing to change.
+    ///
+    /// # Errors
+    /// As [`to_image`](Raster::to_image).
+    pub fn into_image(self) -> Result<Image> {
+        match self.values {
+            Values::U8(pixels) if self.channels == 3 => Image::new(self.width, self.height, pixels),
+            _ => self.to_image(),
+        }
     }
 
     /// The picture as an entry of `uns`: height × width × channels, grey without the last axis.

@@ -13,7 +13,7 @@
 
 use super::files::{self, entries, list};
 use super::join::{Join, points};
-use super::table::{Table, TextMatrix};
+use super::table::{LabelledMatrix, Table};
 use crate::anndata::{AnnData, Column, Frame, Matrix};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
@@ -98,7 +98,7 @@ impl SlideSeq {
         let path = need(folder, "coordinates", &POSITIONS)?;
         let (ids, table) = read_positions(&path)?;
 
-        let mut counts = TextMatrix::read(&counts, &[], Some(b'#'))?;
+        let mut counts = LabelledMatrix::read(&counts, &[], Some(b'#'))?;
         let var = Frame::new(counts.labels.remove(0));
         let obs = Frame::new(counts.columns.clone());
         let mut adata = AnnData::new(Matrix::Csr(counts.into_transposed()?), obs, var)?;

@@ -12,11 +12,41 @@ pub(super) fn check_file(path: &Path) -> Result<u64> {
         return Err(Error::format(path, "this is a folder, not a file")
             .with_hint("`io::read` finds out what a folder holds"));
     }
+    if !meta.is_file() {
+        return open(path).map(|_| 0).map_err(|e| Error::io(path, e));
+    }
     if meta.len() == 0 {
         return Err(Error::format(path, "the file is empty").with_hint("Copy or download it again"));
     }
-    fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    open(path).map_err(|e| Error::io(path, e))?;
     Ok(meta.len())
+}
+
+/// Opens a file for reading. A pipe or a device is refused at once: opening the one waits for a
+/// writer, reading the other may have no end.
+pub(super) fn open(path: &Path) -> std::io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // For a pipe it means not to wait for a writer; for files it means nothing.
+        options.custom_flags(libc::O_NONBLOCK);
+    }
+    let file = options.open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Ok(file);
+    }
+    Err(std::io::Error::new(ErrorKind::InvalidInput, "this is a pipe or a device, not a file"))
+}
+
+/// The content of a file.
+pub(super) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Checks that `path` is a folder.
@@ -31,7 +61,7 @@ pub(super) fn check_folder(path: &Path) -> Result<()> {
 
 /// Reads a text file, gunzipped if it is gzipped.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|e| missing(path, e))?;
+    let bytes = bytes(path).map_err(|e| missing(path, e))?;
     let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut out = Vec::new();
         flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut out).map_err(|e| {
@@ -125,7 +155,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// What the first bytes of a file look like, in words.
 pub(super) fn describe_content(path: &Path) -> String {
     let mut head = [0u8; 256];
-    let n = fs::File::open(path).and_then(|mut f| f.read(&mut head)).unwrap_or(0);
+    let n = open(path).and_then(|mut f| f.read(&mut head)).unwrap_or(0);
     let head = &head[..n];
     let text = std::str::from_utf8(head).or_else(|e| {
         // A character may be cut at the end of what was read.

@@ -1,8 +1,8 @@
 //! The folders of Cell Ranger and Space Ranger: `matrix.mtx`, `barcodes.tsv` and `genes.tsv`
 //! (version 2) or `features.tsv` (version 3), each plain or gzipped.
 
-use super::files;
-use crate::anndata::{AnnData, Column, Frame, Matrix, Sparse, Values};
+use super::{coordinate, files};
+use crate::anndata::{AnnData, Column, Frame, Matrix};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
     let obs =
         Frame::new(lines(&files::read_text(&barcodes)?).map(|l| first(l).to_string()).collect());
     let var = read_features(&features, &files::read_text(&features)?)?;
-    let x = read_matrix(&matrix, &files::read_text(&matrix)?, var.len(), obs.len())?;
+    let x = coordinate::read(&matrix, var.len(), obs.len())?;
     AnnData::new(Matrix::Csr(x), obs, var)
 }
 
@@ -66,66 +66,6 @@ fn read_features(path: &Path, text: &str) -> Result<Frame> {
         var.insert("feature_types", Column::Str(kinds)).map_err(at)?;
     }
     Ok(var)
-}
-
-/// Parses the Matrix Market text of a features × barcodes matrix into barcodes × features.
-fn read_matrix(path: &Path, text: &str, features: usize, barcodes: usize) -> Result<Sparse> {
-    let bad = |line: usize, reason: &str| Error::format(path, format!("line {line}: {reason}"));
-    let mut rows = text.lines().enumerate().map(|(i, l)| (i + 1, l.trim()));
-    let (_, banner) = rows.next().unwrap_or((1, ""));
-    let banner = banner.to_lowercase();
-    if !banner.starts_with("%%matrixmarket matrix coordinate") || !banner.ends_with("general") {
-        let reason = "expected `%%MatrixMarket matrix coordinate integer general`";
-        return Err(bad(1, reason));
-    }
-    let pattern = banner.contains("pattern");
-    let mut rows = rows.filter(|(_, l)| !l.is_empty() && !l.starts_with('%'));
-    let (line, sizes) = rows.next().ok_or_else(|| bad(2, "the line of sizes is missing"))?;
-    let sizes: Vec<usize> = sizes.split_whitespace().filter_map(|s| s.parse().ok()).collect();
-    let &[n_features, n_barcodes, n_entries] = sizes.as_slice() else {
-        return Err(bad(line, "expected numbers of rows, columns and entries"));
-    };
-    if (n_features, n_barcodes) != (features, barcodes) {
-        let reason = format!(
-            "the matrix has {n_features} features and {n_barcodes} barcodes, the files beside it \
-             {features} and {barcodes}"
-        );
-        return Err(bad(line, &reason));
-    }
-
-    // The file is usually sorted by barcode; entries are put into place whatever their order.
-    let mut entries: Vec<(u32, u32, f32)> = Vec::new();
-    for (line, row) in rows {
-        let mut fields = row.split_ascii_whitespace();
-        let mut position = |below: usize| {
-            let i: usize = fields.next()?.parse().ok()?;
-            (1..=below).contains(&i).then(|| (i - 1) as u32)
-        };
-        let (feature, barcode) = (position(features), position(barcodes));
-        let value = if pattern { Some(1.0) } else { fields.next().and_then(|v| v.parse().ok()) };
-        match (feature, barcode, value) {
-            (Some(f), Some(b), Some(v)) => entries.push((b, f, v)),
-            _ => return Err(bad(line, &format!("`{row}` is not an entry of this matrix"))),
-        }
-    }
-    if entries.len() != n_entries {
-        let reason = format!("{n_entries} entries announced, {} found", entries.len());
-        return Err(bad(line, &reason).with_hint("Copy or download the file again"));
-    }
-    if !entries.is_sorted_by_key(|e| (e.0, e.1)) {
-        entries.sort_by_key(|e| (e.0, e.1));
-    }
-    let mut indptr = vec![0usize; barcodes + 1];
-    for e in &entries {
-        indptr[e.0 as usize + 1] += 1;
-    }
-    for b in 0..barcodes {
-        indptr[b + 1] += indptr[b];
-    }
-    let indices = entries.iter().map(|e| e.1).collect();
-    let values = Values::F32(entries.iter().map(|e| e.2).collect());
-    Sparse::new((barcodes, features), true, indptr, indices, values)
-        .map_err(|e| Error::format(path, e.to_string()))
 }
 
 #[cfg(test)]

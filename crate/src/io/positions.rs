@@ -109,8 +109,11 @@ fn read_csv(path: &Path, join: &mut Join) -> Result<Frame> {
         }
         let number_at = |i: usize| fields.get(order[i]).and_then(|f| f.parse::<f64>().ok());
         let numbers: Vec<f64> = (1..6).filter_map(number_at).filter(|x| !x.is_infinite()).collect();
-        if let &[in_tissue, row, col, y, x] = numbers.as_slice() {
-            barcodes.push(Some(fields[order[0]].to_string()));
+        let grid_is_whole = numbers.iter().take(3).all(|x| x.fract() == 0.0);
+        if let (&[in_tissue, row, col, y, x], Some(barcode), true) =
+            (numbers.as_slice(), fields.get(order[0]), grid_is_whole)
+        {
+            barcodes.push(Some(barcode.to_string()));
             let all = whole.iter_mut().zip([in_tissue, row, col]);
             all.for_each(|(column, x)| column.push(x as i64));
             pixels.iter_mut().zip([y, x]).for_each(|(column, x)| column.push(x));

@@ -1,18 +1,22 @@
 //! [`read`]: finds out what a file or folder is.
 
 use super::{
-    beads, cosmx, files, h5, loom, mtx, stereoseq, tenx, visium, visium_hd, vizgen, xenium, zarr,
+    beads, cosmx, files, h5, h5ad, legacy_st, loom, mtx, spatial_tables, spatialdata, stereoseq,
+    stimage, store, tenx, visium, visium_hd, vizgen, xenium, zarr,
 };
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, a Visium folder (a matrix and spatial/) or a \
-                     10x folder (matrix.mtx, barcodes.tsv, features.tsv)";
+const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, counts of legacy ST \
+                     (rows named 10x13), a slide of STimage-1K4M (gene_exp/*_count.csv), a Visium \
+                     folder (a matrix and spatial/), a 10x folder (matrix.mtx, barcodes.tsv, \
+                     features.tsv) or a folder of tables (counts, coordinates, metadata)";
 
-/// Reads whatever is at `path`: an `.h5ad` file, a 10x `.h5` file, a Visium folder, or a 10x folder
-/// with `matrix.mtx`. The content decides, not the name.
+/// Reads whatever is at `path`: an `.h5ad`, 10x `.h5` or `.loom` file, a zarr store, counts of legacy
+/// ST (with what lies beside them in a HER2ST folder), counts of a slide of STimage-1K4M, a Visium
+/// folder, a 10x folder with `matrix.mtx`, or a folder of tables. The content decides, not the name.
 ///
 /// # Errors
 /// [`Error::Format`] saying what was looked for when it is none of these; otherwise the errors of
@@ -34,11 +38,17 @@ fn read_file(path: &Path) -> Result<AnnData> {
         return mtx::read_10x_mtx(folder);
     }
     if zarr::is_store(path) {
-        return zarr::read_any(path);
+        return read_object(&zarr::open(path)?.into());
     }
     let is_hdf5_name = [".h5ad", ".h5", ".hdf5", ".h5mu"].iter().any(|e| name.ends_with(e));
     if !is_hdf5_name && !has_hdf5_signature(path) {
         files::check_file(path)?;
+        if let Some(slide) = stimage::recognise(path)? {
+            return Ok(slide);
+        }
+        if let Some(slide) = legacy_st::recognise(path)? {
+            return Ok(slide);
+        }
         if stereoseq::is_gem(path) {
             return stereoseq::read_stereoseq(path);
         }
@@ -53,12 +63,24 @@ fn read_file(path: &Path) -> Result<AnnData> {
     if root.contains("matrix") || (!root.contains("X") && !tenx::genomes(&root)?.is_empty()) {
         return tenx::read_10x_h5(path);
     }
-    super::read_h5ad(path)
+    read_object(&root.into())
+}
+
+/// Reads the object that a file or store holds: an AnnData object, or a collection of just one.
+fn read_object(root: &store::Group) -> Result<AnnData> {
+    let options = h5ad::ReadOptions::default();
+    if h5ad::is_mudata(root)? {
+        return h5ad::read_elements(&h5ad::only_modality(root)?, &options);
+    }
+    if spatialdata::is_spatialdata(root) {
+        return h5ad::read_elements(&spatialdata::only_table(root)?, &options);
+    }
+    h5ad::read_elements(root, &options)
 }
 
 fn read_folder(folder: &Path) -> Result<AnnData> {
     if zarr::is_store(folder) {
-        return zarr::read_any(folder);
+        return read_object(&zarr::open(folder)?.into());
     }
     if visium_hd::is_visium_hd_folder(folder) {
         return visium_hd::read_visium_hd(folder);
@@ -83,6 +105,11 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
     if beads::is_slideseq_folder(folder) {
         return beads::read_slideseq(folder);
     }
+    for recognise in [legacy_st::recognise, stimage::recognise, spatial_tables::recognise] {
+        if let Some(adata) = recognise(folder)? {
+            return Ok(adata);
+        }
+    }
     let mut names: Vec<String> = fs::read_dir(folder)
         .map_err(|e| Error::io(folder, e))?
         .flatten()
@@ -90,7 +117,7 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
         .collect();
     names.sort();
     let files: Vec<&String> =
-        names.iter().filter(|n| n.ends_with(".h5ad") || n.ends_with(".h5")).collect();
+        names.iter().filter(|n| [".h5ad", ".h5", ".loom"].iter().any(|e| n.ends_with(e))).collect();
     let hint = match files.first() {
         Some(file) => {
             format!("To read one of its files: `io::read(\"{}\")`", folder.join(file).display())
@@ -111,6 +138,6 @@ fn read_folder(folder: &Path) -> Result<AnnData> {
 fn has_hdf5_signature(path: &Path) -> bool {
     use std::io::Read;
     let mut head = [0u8; 8];
-    fs::File::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok()
+    files::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok()
         && head == *b"\x89HDF\r\n\x1a\n"
 }

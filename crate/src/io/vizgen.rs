@@ -11,7 +11,7 @@
 use super::cosmx::{find, need};
 use super::files;
 use super::join::join_table;
-use super::table::{Table, TextMatrix};
+use super::table::{LabelledMatrix, Table};
 use crate::anndata::{AnnData, Frame, Map, Matrix, Value, Values};
 use crate::error::Result;
 use std::path::Path;
@@ -43,7 +43,7 @@ pub(super) fn is_vizgen_folder(folder: &Path) -> bool {
 
 fn read_folder(folder: &Path) -> Result<AnnData> {
     files::check_folder(folder)?;
-    let mut counts = TextMatrix::read(&need(folder, COUNTS)?, &[], None)?;
+    let mut counts = LabelledMatrix::read(&need(folder, COUNTS)?, &[], None)?;
     let obs = Frame::new(counts.labels.remove(0));
     let genes = std::mem::take(&mut counts.columns);
     counts.columns = genes.clone();

@@ -7,7 +7,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `SPATIALKIT_FUZZ` | name of the target |
+//! | `SPATIALKIT_FUZZ` | name of the target, or `list` |
 //! | `SPATIALKIT_FUZZ_SEEDS` | folder to fill with inputs made from real files; then the program ends |
 //! | `SPATIALKIT_FUZZ_PEAK` | file that keeps the greatest use of memory seen |
 #![no_main]
@@ -17,6 +17,7 @@ mod memory;
 mod mutate;
 mod seeds;
 mod targets;
+mod zip;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use std::process::exit;
@@ -27,6 +28,10 @@ fn target() -> &'static Target {
     static TARGET: OnceLock<&'static Target> = OnceLock::new();
     TARGET.get_or_init(|| {
         let name = std::env::var("SPATIALKIT_FUZZ").unwrap_or_default();
+        if name == "list" {
+            targets::ALL.iter().for_each(|t| println!("{}", t.name));
+            exit(0)
+        }
         targets::ALL.iter().find(|t| t.name == name).unwrap_or_else(|| {
             let names: Vec<&str> = targets::ALL.iter().map(|t| t.name).collect();
             eprintln!("there is no target `{name}`; there is: {}", names.join(", "));
@@ -37,6 +42,9 @@ fn target() -> &'static Target {
 
 fn start() {
     let target = target();
+    // Some readers turn the panics of a crate below them into errors: only one that nobody caught
+    // is a find, and libFuzzer's side of this program sees to that.
+    std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
     if let Some(folder) = std::env::var_os("SPATIALKIT_FUZZ_SEEDS") {
         match seeds::make(target, folder.as_ref()) {
             Ok(n) => println!("{n} seeds in {}", folder.display()),

@@ -3,10 +3,11 @@
 //! compressed data, which honestly expand).
 //!
 //! All of the program's allocations are counted. Rust's, through the global allocator, count as soon
-//! as they are asked for. Those of C (HDF5 above all), through functions that stand in for the C
-//! library's `malloc` and its like, count in full where they are small; a large one counts when it is given
-//! back, with as much of it as was used: HDF5 asks for what a header claims and then finds that
-//! the file is shorter, which costs addresses but no memory.
+//! as they are asked for. Two kinds that the system lends page by page, as they are used, count when
+//! they are given back, with as much of them as was used: large ones of zeros (the elements of an
+//! array that no chunk holds), and large ones of C, through functions that stand in for the C library's
+//! `malloc` and its like: HDF5 asks for what a header claims and then finds that the file is
+//! shorter, which costs addresses but no memory.
 
 use libc::{c_int, c_void, size_t};
 use std::alloc::{GlobalAlloc, Layout};
@@ -18,8 +19,15 @@ static LIMIT: AtomicIsize = AtomicIsize::new(isize::MAX);
 /// Greatest peak that this process has seen, in thousandths of what was allowed.
 static WORST: AtomicUsize = AtomicUsize::new(0);
 
-/// Allocations of C from this size on are lent from the system page by page as they are used.
+/// Allocations from this size on are lent from the system page by page as they are used.
 const LARGE: usize = 1 << 20;
+/// Rust's large allocations of zeros that are alive.
+static ZEROS: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+
+/// Replaces an entry of [`ZEROS`], if it is there.
+fn swap(from: usize, to: usize) -> bool {
+    ZEROS.iter().any(|slot| slot.compare_exchange(from, to, Relaxed, Relaxed).is_ok())
+}
 
 /// Runs `parse` on an input of `size` bytes; ends the program when the rule is broken.
 pub fn watch(size: usize, slack: usize, parse: impl FnOnce()) {
@@ -79,14 +87,25 @@ unsafe impl GlobalAlloc for Counting {
             return at;
         }
         let at = unsafe { __libc_calloc(1, layout.size()) };
+        if layout.size() >= LARGE && !at.is_null() && swap(0, at as usize) {
+            return at.cast();
+        }
         count(if at.is_null() { 0 } else { layout.size() as isize });
         at.cast()
     }
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Relaxed);
+        if layout.size() >= LARGE && swap(at as usize, 0) {
+            given_back(at.cast());
+        } else {
+            LIVE.fetch_sub(layout.size() as isize, Relaxed);
+        }
         unsafe { __libc_free(at.cast()) }
     }
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if layout.size() >= LARGE && swap(at as usize, 0) {
+            // From now on it counts in full.
+            count(layout.size() as isize);
+        }
         if layout.align() > 16 {
             let new =
                 unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };

@@ -1,8 +1,8 @@
 //! How inputs are changed, beside libFuzzer's own ways: so that a file stays one of its format long
 //! enough to reach the parts behind the header.
 
-use crate::hdf5;
 use crate::targets::{Kind, Target};
+use crate::{hdf5, zip};
 use libfuzzer_sys::fuzzer_mutate;
 
 /// Numbers that are often near a mistake.
@@ -43,24 +43,36 @@ impl Dice {
 /// Changes the first `size` bytes of `data` and returns how many there are now.
 pub fn mutate(target: &Target, data: &mut [u8], size: usize, max: usize, seed: u32) -> usize {
     let mut dice = Dice(u64::from(seed));
-    if size < 16 || (target.kind != Kind::Hdf5 && dice.below(3) > 0) {
+    // How often libFuzzer's own changes are wanted: they move what follows.
+    let blind = match target.kind {
+        Kind::Hdf5 | Kind::Zip => dice.below(20) == 0,
+        Kind::Plain | Kind::Several => dice.below(3) > 0,
+    };
+    if size < 16 || blind {
         return fuzzer_mutate(data, size, max);
     }
-    if target.kind == Kind::Hdf5 && dice.below(20) == 0 {
-        return fuzzer_mutate(data, size, max);
-    }
+    let bytes = &mut data[..size];
     for _ in 0..1 + dice.below(4) {
-        let bytes = &mut data[..size];
-        if target.kind == Kind::Hdf5 {
-            let at = hdf5::site(bytes, &mut dice);
-            let sums = hdf5::checksum_of(bytes, at);
-            change(bytes, at, &mut dice);
-            if let Some(block) = sums.filter(|_| dice.below(8) > 0) {
-                hdf5::renew(bytes, block);
+        match target.kind {
+            Kind::Hdf5 => {
+                let at = hdf5::site(bytes, &mut dice);
+                let sums = hdf5::checksum_of(bytes, at);
+                change(bytes, at, &mut dice);
+                if let Some(block) = sums.filter(|_| dice.below(8) > 0) {
+                    hdf5::renew(bytes, block);
+                }
             }
-        } else {
-            let at = dice.below(size);
-            change(bytes, at, &mut dice);
+            Kind::Zip => {
+                let Some(entry) = zip::entry(bytes, &mut dice) else { return size };
+                let part = &mut bytes[entry.clone()];
+                let at = dice.below(part.len());
+                change(part, at, &mut dice);
+                zip::renew(bytes, entry);
+            }
+            Kind::Plain | Kind::Several => {
+                let at = dice.below(size);
+                change(bytes, at, &mut dice);
+            }
         }
     }
     size

@@ -6,9 +6,13 @@ use spatialkit::io::{self, WriteOptions};
 use std::fs;
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Larger inputs are tried too seldom in ten minutes.
 const LARGEST: u64 = 150 << 10;
+
+/// Of a longer text the first lines say all.
+const SHORT: usize = 4 << 10;
 
 /// Fills `folder` and returns how many seeds there are.
 pub fn make(target: &Target, folder: &Path) -> Result<usize> {
@@ -36,10 +40,16 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
     }
     for path in &found {
         let bytes = fs::read(path)?;
-        if bytes.len() as u64 <= LARGEST {
+        let is_text = bytes[..bytes.len().min(512)].iter().all(|b| *b >= 9);
+        if is_text && bytes.len() > SHORT {
+            let end = bytes[..SHORT].iter().rposition(|b| *b == b'\n').unwrap_or(SHORT);
+            keep(&bytes[..end + 1])?;
+        } else if bytes.len() as u64 <= LARGEST {
             keep(&bytes)?;
-        } else if target.kind == Kind::Plain {
-            keep(&bytes[..LARGEST as usize / 8])?;
+        } else if target.name == "loom" {
+            if let Some(small) = shrunk(path) {
+                keep(&small)?;
+            }
         }
         if target.name == "h5ad" {
             for (options, name) in
@@ -57,6 +67,27 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
     }
     Ok(n)
 }
+
+/// The corner of a loom file, which Python cuts out, where there is one (`SPATIALKIT_PYTHON`).
+fn shrunk(path: &Path) -> Option<Vec<u8>> {
+    let small = std::env::temp_dir().join("small.loom");
+    let mut python = Command::new(std::env::var_os("SPATIALKIT_PYTHON")?);
+    python.args(["-c", SHRINK]).arg(path).arg(&small);
+    python.status().ok()?.success().then(|| fs::read(small).ok())?
+}
+
+const SHRINK: &str = "
+import h5py, sys
+with h5py.File(sys.argv[1]) as old, h5py.File(sys.argv[2], 'w') as new:
+    new.attrs.update(old.attrs)
+    def copy(name, item):
+        if isinstance(item, h5py.Group):
+            new.require_group(name)
+        else:
+            corner = item[tuple(slice(12) for _ in item.shape)]
+            new.create_dataset(name, data=corner, compression='gzip')
+    old.visititems(copy)
+";
 
 fn walk(folder: &Path, ends: &[&str], out: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };

@@ -25,6 +25,8 @@ pub enum Kind {
     /// Text, or anything else without structure to keep.
     Plain,
     Hdf5,
+    /// An archive whose entries have checksums.
+    Zip,
     /// Files of one folder, one after the other, with [`BETWEEN`] between them.
     Several,
 }
@@ -93,8 +95,43 @@ pub const ALL: &[Target] = &[
         },
     },
     Target {
+        name: "table",
+        seeds: &[".csv", ".tsv", ".txt", ".csv.gz"],
+        slack_mb: EXPANDING,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "a.csv", data),
+        read: table,
+    },
+    Target {
+        name: "parquet",
+        seeds: &[".parquet"],
+        slack_mb: EXPANDING,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "a.parquet", data),
+        read: table,
+    },
+    Target {
+        name: "zarr",
+        seeds: &[".zarr.zip"],
+        slack_mb: EXPANDING,
+        kind: Kind::Zip,
+        lay_out: |place, data| file(place, "a.zarr.zip", data),
+        read: |path| both_ways(io::read(path)),
+    },
+    Target {
+        name: "loom",
+        seeds: &[".loom"],
+        slack_mb: EXPANDING,
+        kind: Kind::Hdf5,
+        lay_out: |place, data| file(place, "a.loom", data),
+        read: |path| {
+            let _ = io::read(path).map(used);
+            let _ = io::Loom::default().sparse(true).cleanup(true).read(path).map(used);
+        },
+    },
+    Target {
         name: "images",
-        seeds: &[".png", ".jpg"],
+        seeds: &[".png", ".jpg", ".tif"],
         slack_mb: EXPANDING,
         kind: Kind::Plain,
         lay_out: |place, data| file(place, "a.png", data),
@@ -153,6 +190,18 @@ fn used(adata: AnnData) -> AnnData {
     assert!(adata.to_html().len() < 4 << 20, "the summary is too long");
     assert!(adata.to_string().starts_with("AnnData object"));
     adata
+}
+
+/// A table at once, and in blocks, holds the same number of rows.
+fn table(path: &Path) {
+    let Ok(table) = io::Table::open(path) else { return };
+    let columns: Vec<&str> = table.columns().iter().map(String::as_str).collect();
+    if let Ok(frame) = table.read()
+        && let Ok(blocks) = table.blocks(&columns, 7)
+    {
+        let rows: Vec<usize> = blocks.map_while(|b| b.ok().map(|b| b.len())).collect();
+        assert_eq!(rows.iter().sum::<usize>(), frame.len());
+    }
 }
 
 /// What was read can be looked at, written unless a key forbids it, and read again.

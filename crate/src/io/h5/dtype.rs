@@ -43,6 +43,28 @@ pub(in crate::io) struct Field {
 }
 
 impl Dtype {
+    /// numpy's name of the type, or what it is in a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Dtype::F16 => "float16",
+            Dtype::F32 => "float32",
+            Dtype::F64 => "float64",
+            Dtype::I8 => "int8",
+            Dtype::I16 => "int16",
+            Dtype::I32 => "int32",
+            Dtype::I64 => "int64",
+            Dtype::U8 => "uint8",
+            Dtype::U16 => "uint16",
+            Dtype::U32 => "uint32",
+            Dtype::U64 => "uint64",
+            Dtype::Bool => "bool",
+            Dtype::Text | Dtype::FixedText(_) => "text",
+            Dtype::Compound(..) => "records",
+            Dtype::Array(..) => "arrays",
+            Dtype::Other(what, _) => what,
+        }
+    }
+
     /// Bytes of one element in memory.
     pub fn size(&self) -> usize {
         match self {

@@ -1,5 +1,7 @@
 //! A look at a file's heaps of text before HDF5 sees them: HDF5 2.2 runs in a circle, for ever, on a
-//! heap in which a damaged entry has no length (`H5HG__cache_heap_deserialize`).
+//! heap in which a damaged entry has no length (`H5HG__cache_heap_deserialize`). It sees them only
+//! where `texts` and `header` cannot read texts by themselves: records with texts, and data sets and
+//! attributes that are stored in unusual ways.
 //!
 //! ```text
 //! "GCOL" 1 0 0 0 | size of the heap | entries: index, references, 0, length, text padded to 8 bytes
@@ -9,20 +11,13 @@
 use memchr::memmem;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-/// Larger files are not looked at: it would take longer than a second.
-const LARGEST: u64 = 2 << 30;
 const BLOCK: usize = 4 << 20;
 const SIGNATURE: &[u8] = b"GCOL\x01\0\0\0";
 const HEADER: usize = 16;
 
 /// Whether there is a heap that HDF5 would not come back from.
-pub(super) fn endless(path: &Path, size: u64) -> bool {
-    if size > LARGEST {
-        return false;
-    }
-    let Ok(file) = File::open(path) else { return false };
+pub(super) fn endless(file: &File, size: u64) -> bool {
     let finder = memmem::Finder::new(SIGNATURE);
     let mut block = vec![0u8; BLOCK.min(size as usize)];
     let mut start = 0u64;
@@ -31,7 +26,7 @@ pub(super) fn endless(path: &Path, size: u64) -> bool {
         if file.read_exact_at(&mut block[..n], start).is_err() {
             return false;
         }
-        if finder.find_iter(&block[..n]).any(|at| heap_is_endless(&file, start + at as u64, size)) {
+        if finder.find_iter(&block[..n]).any(|at| heap_is_endless(file, start + at as u64, size)) {
             return true;
         }
         // A signature may lie across two blocks.

@@ -7,6 +7,7 @@
 mod columns;
 mod deflate;
 mod dtype;
+mod header;
 mod heaps;
 mod plan;
 mod probe;
@@ -19,22 +20,39 @@ pub(super) use super::store::{Attributes, Elements};
 pub(super) use columns::Transposed;
 pub(super) use dtype::Dtype;
 pub(super) use slabs::Slabs;
-pub(super) use write::{FieldValues, Writer, create};
+pub(super) use write::{FieldValues, Writer, create, create_after};
 
 use super::files;
 use crate::error::{Error, Result};
-use hdf5::LocationType;
+use hdf5::{LocationType, sync::sync};
+use hdf5_sys::h5l::{H5L_TYPE_EXTERNAL, H5Lunregister};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once, OnceLock};
 
 /// The file that groups and data sets belong to.
 #[derive(Debug)]
 pub(super) struct Source {
     pub path: PathBuf,
+    /// The same file that HDF5 has open. Another may take its name at any time: writers replace.
+    file: File,
     /// Bytes the file has; bounds what its headers may claim.
     pub size: u64,
     /// Bytes before the HDF5 content.
     userblock: u64,
+    /// Whether a heap of texts would keep HDF5 for ever; found out when it is to read one.
+    endless: OnceLock<bool>,
+}
+
+impl Source {
+    /// To be asked before HDF5 itself follows texts into their heaps, which it does only where we
+    /// cannot: then all heaps of the file are looked at, once.
+    fn check_heaps(&self) -> Result<(), String> {
+        if *self.endless.get_or_init(|| heaps::endless(&self.file, self.size)) {
+            return Err("a heap of texts has an empty entry. The file is damaged".into());
+        }
+        Ok(())
+    }
 }
 
 /// A group: names of members, each a group or a data set.
@@ -68,15 +86,33 @@ pub(super) enum Node {
 /// Opens the root group of an HDF5 file for reading.
 pub(super) fn open(path: &Path) -> Result<Group> {
     let size = files::check_file(path)?;
+    // Links to other files are not followed: they may lead to anything that this machine holds.
+    static ALONE: Once = Once::new();
+    ALONE.call_once(|| {
+        sync(|| unsafe { H5Lunregister(H5L_TYPE_EXTERNAL) });
+    });
+    let mut own = files::open(path).map_err(|e| Error::io(path, e))?;
     probe::check(path)?;
-    let file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
-    if heaps::endless(path, size) {
-        return Err(Error::format(path, "damaged HDF5 file: a heap of texts has an empty entry")
-            .with_hint("Copy or download it again"));
+    let mut file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
+    if !is_at(&own, path) {
+        // It was replaced in between.
+        own = files::open(path).map_err(|e| Error::io(path, e))?;
+        file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
     }
-    let source = Arc::new(Source { path: path.into(), size, userblock: file.userblock() });
-    let inner = file.group("/").map_err(|e| Error::format(path, cause(&e)))?;
+    let userblock = file.userblock();
+    let path = path.to_path_buf();
+    let source = Source { path, file: own, size, userblock, endless: OnceLock::new() };
+    let source = Arc::new(source);
+    let inner = file.group("/").map_err(|e| Error::format(&source.path, cause(&e)))?;
     Ok(Group { source, key: String::new(), inner })
+}
+
+/// Whether a path leads to this very file.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |m: std::fs::Metadata| (m.dev(), m.ino());
+    let there = std::fs::metadata(path).map(place);
+    file.metadata().map(place).is_ok_and(|here| there.is_ok_and(|there| there == here))
 }
 
 /// Why a file could not be opened as HDF5.
@@ -111,6 +147,9 @@ fn cause(e: &hdf5::Error) -> String {
     let frames = e.stack().map(|s| s.iter().map(|f| f.desc().to_string()).collect::<Vec<_>>());
     if let Some(filter) = frames.iter().flatten().find(|f| f.contains("required filter")) {
         return format!("compressed in a way that needs a plugin ({filter}). Rewrite it with gzip");
+    }
+    if frames.iter().flatten().any(|f| f.contains("link class")) {
+        return "it lies in another file, which is not followed".into();
     }
     match reason(e).as_str() {
         "inflate() failed" => "the compressed bytes are damaged".into(),
@@ -203,7 +242,7 @@ macro_rules! attributes {
         $(impl Attributes for $node {
             fn attribute(&self, name: &str) -> Result<Option<(Vec<usize>, Elements)>> {
                 let Ok(attr) = self.location().attr(name) else { return Ok(None) };
-                read::attribute(&attr)
+                read::attribute(&attr, self.location(), &self.source, name)
                     .map(Some)
                     .map_err(|reason| self.error(format!("attribute `{name}`: {reason}")))
             }

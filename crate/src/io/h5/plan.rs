@@ -113,7 +113,7 @@ impl Plan {
                 Place::At(address)
             }
         };
-        let file = File::open(&data.source.path).ok()?;
+        let file = data.source.file.try_clone().ok()?;
         let shape = axes.iter().copied().chain([size]).collect();
         Some(Plan { file, shape, place })
     }

@@ -25,7 +25,6 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
 
 /// Data sets up to this size are read as well: their elements may point to heaps.
 const SMALL: u64 = 1 << 20;
@@ -51,17 +50,11 @@ pub(super) fn check(path: &Path) -> Result<()> {
         return Ok(());
     }
     let size = identity[2] as u64;
-    // With the library's lock held no other thread leaves it half-way in the copy.
-    let child = sync(|| match unsafe { libc::fork() } {
-        0 => walk_and_exit(path, size),
-        child => child,
-    });
-    if child > 0 {
-        let how = wait(child)?;
-        if let Some(reason) = how.reason(size) {
-            return Err(Error::format(path, format!("damaged HDF5 file: {reason}"))
-                .with_hint("Copy or download it again"));
-        }
+    if let Some(outcome) = look(path, size)?
+        && let Some(reason) = outcome.reason(size)
+    {
+        return Err(Error::format(path, format!("damaged HDF5 file: {reason}"))
+            .with_hint("Copy or download it again"));
     }
     if known.len() == REMEMBERED {
         known.remove(0);
@@ -105,33 +98,42 @@ impl Outcome {
     }
 }
 
-/// Waits for the process, and ends it at an interrupt.
-fn wait(child: libc::pid_t) -> Result<Outcome> {
+/// Lets a copy of this process look at the file; `None` where there can be none.
+fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
+    // The copy holds one end of a pipe; when it is gone, the other end can be read.
+    let mut ends = [0; 2];
+    if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
+        return Ok(None);
+    }
     let own = resident();
-    let mut pause = Duration::from_micros(50);
-    loop {
-        let mut status = 0;
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        match unsafe { libc::wait4(child, &mut status, libc::WNOHANG, &mut usage) } {
-            0 => {}
-            // Somebody else waited for it: nothing is known.
-            -1 => return Ok(Outcome { signal: 0, memory: 0 }),
-            _ => {
-                let signal = if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 };
-                let memory = (usage.ru_maxrss as u64 * MAXRSS_UNIT).saturating_sub(own);
-                return Ok(Outcome { signal, memory });
-            }
-        }
+    // With the library's lock held no other thread leaves it half-way in the copy.
+    let child = sync(|| match unsafe { libc::fork() } {
+        0 => walk_and_exit(path, size),
+        child => child,
+    });
+    unsafe { libc::close(ends[1]) };
+    let interrupted = if child > 0 { wait(child, ends[0]) } else { Ok(()) };
+    unsafe { libc::close(ends[0]) };
+    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
+    if child < 0 || unsafe { libc::wait4(child, &mut status, 0, &mut usage) } != child {
+        return Ok(None);
+    }
+    interrupted?;
+    let signal = if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 };
+    let memory = (usage.ru_maxrss as u64 * MAXRSS_UNIT).saturating_sub(own);
+    Ok(Some(Outcome { signal, memory }))
+}
+
+/// Waits until the process at the other end is gone; ends it at an interrupt.
+fn wait(child: libc::pid_t, end: i32) -> Result<()> {
+    let mut poll = libc::pollfd { fd: end, events: libc::POLLIN, revents: 0 };
+    while unsafe { libc::poll(&mut poll, 1, 100) } <= 0 {
         if let Err(e) = check_interrupt() {
-            unsafe {
-                libc::kill(child, libc::SIGKILL);
-                libc::waitpid(child, &mut status, 0);
-            }
+            unsafe { libc::kill(child, libc::SIGKILL) };
             return Err(e);
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
     }
+    Ok(())
 }
 
 /// Unit of `ru_maxrss`.
@@ -211,7 +213,7 @@ fn walk(group: &hdf5::Group, seen: &mut HashSet<String>, depth: usize) {
 fn attributes(at: &hdf5::Location) {
     for name in at.attr_names().unwrap_or_default() {
         if let Ok(attr) = at.attr(&name) {
-            let _ = read::attribute(&attr);
+            let _ = read::attribute_by_hdf5(&attr);
         }
     }
 }

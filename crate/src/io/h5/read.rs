@@ -1,17 +1,20 @@
 //! Reading elements with the type they have in the file.
 
-use super::{Data, Dtype, Elements, plan, texts};
+use super::{Data, Dtype, Elements, Source, plan, texts};
 use crate::anndata::Values;
 use crate::error::Result;
 use crate::io::bytes::{Plain, zeroed};
 use crate::io::store;
+use hdf5::dataset::Layout;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
+use hdf5_sys::h5o::{H5O_INFO_BASIC, H5O_info2_t, H5Oget_info3};
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::H5S_ALL;
 use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
 pub(super) const MOST_EXPANSION: u64 = 1100;
@@ -40,7 +43,7 @@ impl Data {
         let stored = sync(|| unsafe { H5Dget_storage_size(self.inner.id()) });
         let bound = stored.min(self.source.size).saturating_mul(MOST_EXPANSION);
         if bytes <= HARMLESS || bytes <= bound {
-            return Ok(());
+            return check_storage(&self.inner, bound).map_err(|reason| self.error(reason));
         }
         Err(self.error(format!(
             "shape {:?} claims {bytes} bytes, but only {stored} are stored. The file is damaged",
@@ -68,6 +71,9 @@ impl Data {
             && let Some(texts) = texts::read(self, n)
         {
             return texts.map(Elements::Strings).map_err(|reason| self.error(reason));
+        }
+        if n > 0 && dtype.has_text() {
+            self.source.check_heaps().map_err(|reason| self.error(reason))?;
         }
         let id = self.inner.id();
         let space = self.inner.space().map_err(|e| self.error(super::cause(&e)))?;
@@ -139,21 +145,66 @@ impl Data {
 }
 
 /// The elements of an attribute with their shape.
-pub(super) fn attribute(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements), String> {
-    let text = |e: hdf5::Error| super::cause(&e);
-    let space = attr.space().map_err(text)?;
+pub(super) fn attribute(
+    attr: &hdf5::Attribute,
+    of: &hdf5::Location,
+    source: &Source,
+    name: &str,
+) -> Result<(Vec<usize>, Elements), String> {
+    let (shape, n) = attribute_shape(attr)?;
+    let (_, dtype) = native(&attr.dtype().map_err(|e| super::cause(&e))?)?;
+    if dtype == Dtype::Text
+        && let Some(address) = address(of)
+        && let Some(texts) = texts::attribute(source, address, name, n)
+    {
+        return texts.map(|texts| (shape, Elements::Strings(texts)));
+    }
+    if n > 0 && dtype.has_text() {
+        source.check_heaps()?;
+    }
+    attribute_by_hdf5(attr)
+}
+
+fn attribute_shape(attr: &hdf5::Attribute) -> Result<(Vec<usize>, usize), String> {
+    let space = attr.space().map_err(|e| super::cause(&e))?;
     let shape = space.shape();
-    let n = if space.is_null() { 0 } else { shape.iter().product() };
+    let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+    let n = if space.is_null() { 0 } else { n };
     // HDF5 keeps attributes below 64 kB unless they are stored densely, and those are small too.
     if n > 1 << 24 {
         return Err(format!("absurd shape {shape:?}"));
     }
+    Ok((shape, n))
+}
+
+/// As [`attribute`], all of it by HDF5.
+pub(super) fn attribute_by_hdf5(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements), String> {
+    let text = |e: hdf5::Error| super::cause(&e);
+    let (shape, n) = attribute_shape(attr)?;
     let (memory_type, dtype) = native(&attr.dtype().map_err(text)?)?;
+    let space = attr.space().map_err(text)?;
     let id = attr.id();
     let elements = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
         H5Aread(id, memory, buffer)
     })?;
     Ok((shape, elements))
+}
+
+/// Checks that HDF5 will find the elements in the file itself, in chunks of at most `bound` bytes.
+fn check_storage(data: &hdf5::Dataset, bound: u64) -> Result<(), String> {
+    let plist = data.dcpl().map_err(|e| super::cause(&e))?;
+    // A file from somewhere else has no business with the other files of this machine.
+    if plist.layout() == Layout::Virtual || !plist.external().is_empty() {
+        return Err("its elements lie in other files, which are not followed".into());
+    }
+    let Some(chunk) = data.chunk() else { return Ok(()) };
+    let size = data.dtype().map_err(|e| super::cause(&e))?.size() as u64;
+    // HDF5 fills a whole chunk with zeros before it reads one element.
+    let bytes = chunk.iter().fold(size, |n, &c| n.saturating_mul(c as u64));
+    if bytes <= HARMLESS || bytes <= bound {
+        return Ok(());
+    }
+    Err(format!("a chunk claims {bytes} bytes. The file is damaged"))
 }
 
 /// Looks at everything that describes a data set, and at its elements if they take at most `small`
@@ -164,6 +215,9 @@ pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
     let (Ok(space), Ok(file_type)) = (data.space(), data.dtype()) else { return };
     let stored = sync(|| unsafe { H5Dget_storage_size(data.id()) });
     let Ok((memory_type, dtype)) = native(&file_type) else { return };
+    if check_storage(data, 0).is_err() {
+        return;
+    }
     let n = space.shape().iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
     if !space.is_null() && (n as u64).saturating_mul(dtype.size() as u64).max(stored) <= small {
         let id = data.id();
@@ -171,6 +225,20 @@ pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
             H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer)
         });
     }
+}
+
+/// Where the header of a group or data set is.
+fn address(of: &hdf5::Location) -> Option<u64> {
+    sync(|| unsafe {
+        let mut info = MaybeUninit::<H5O_info2_t>::zeroed();
+        if H5Oget_info3(of.id(), info.as_mut_ptr(), H5O_INFO_BASIC) < 0 {
+            return None;
+        }
+        // All bytes zero are such a structure, and HDF5 filled it in. A token is an address in the
+        // least significant bytes first.
+        let token: [u8; 16] = std::mem::transmute(info.assume_init().token);
+        Some(u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i: usize| token[i])))
+    })
 }
 
 /// The type in memory for a type in a file: this machine's byte order, nothing else changed.

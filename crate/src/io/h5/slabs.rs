@@ -36,8 +36,8 @@ impl Data {
         self.inner.storage_size()
     }
 
-    /// How the elements are laid out, e.g. `gzip` or `in chunks`; empty when in one piece.
-    pub fn layout(&self) -> String {
+    /// How the elements are compressed, e.g. `gzip`; empty if they are not.
+    pub fn compression(&self) -> String {
         use hdf5::filters::Filter;
         let names = self.inner.filters().into_iter().map(|filter| match filter {
             Filter::Deflate(_) => "gzip".to_string(),

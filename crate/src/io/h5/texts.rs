@@ -4,20 +4,32 @@
 //! takes memory for whatever length is claimed (up to 4 GiB a text) before it looks into the heap;
 //! here the heap is looked at first, which is also faster.
 
-use super::{Data, plan::Plan};
+use super::{Data, Source, header, plan::Plan};
 use std::collections::{HashMap, hash_map::Entry};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 /// Bytes that stand for a text in a data set: length, address of the heap, index in the heap.
-const REFERENCE: usize = 16;
+pub(super) const REFERENCE: usize = 16;
 /// Bytes before the texts of a heap, and before each text.
 const HEADER: usize = 16;
 
-struct Reference {
+pub(super) struct Reference {
     length: usize,
     heap: u64,
     index: u32,
+}
+
+impl Reference {
+    /// From the bytes that are stored.
+    pub fn of(bytes: &[u8]) -> Reference {
+        let number = |b: &[u8]| b.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
+        Reference {
+            length: number(&bytes[..4]) as usize,
+            heap: number(&bytes[4..12]),
+            index: number(&bytes[12..16]) as u32,
+        }
+    }
 }
 
 /// A heap and where in it the texts lie, by index.
@@ -29,8 +41,7 @@ struct Heap {
 /// All texts, or `None` where HDF5 should read them.
 pub(super) fn read(data: &Data, n: usize) -> Option<Result<Vec<String>, String>> {
     let references = references(data, n)?;
-    let file = File::open(&data.source.path).ok()?;
-    Some(follow(&file, data.source.size, &references))
+    Some(follow(&data.source.file, data.source.size, &references))
 }
 
 fn references(data: &Data, n: usize) -> Option<Vec<Reference>> {
@@ -40,13 +51,22 @@ fn references(data: &Data, n: usize) -> Option<Vec<Reference>> {
     bytes.resize(total, 0);
     let plan = Plan::new(data, REFERENCE)?;
     plan.run(0..data.shape.first().copied().unwrap_or(1), &mut bytes)?;
-    let number = |b: &[u8]| b.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
-    let reference = |b: &[u8]| Reference {
-        length: number(&b[..4]) as usize,
-        heap: number(&b[4..12]),
-        index: number(&b[12..]) as u32,
-    };
-    Some(bytes.chunks_exact(REFERENCE).map(reference).collect())
+    Some(bytes.chunks_exact(REFERENCE).map(Reference::of).collect())
+}
+
+/// The `n` texts of attribute `name` of the object whose header is at `address`, or `None` where
+/// HDF5 should read them.
+pub(super) fn attribute(
+    source: &Source,
+    address: u64,
+    name: &str,
+    n: usize,
+) -> Option<Result<Vec<String>, String>> {
+    if source.userblock != 0 {
+        return None;
+    }
+    let references = header::references(&source.file, address, name, n)?;
+    Some(follow(&source.file, source.size, &references))
 }
 
 fn follow(file: &File, size: u64, references: &[Reference]) -> Result<Vec<String>, String> {

@@ -11,6 +11,7 @@ use hdf5_sys::h5d::H5Dwrite;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::H5S_ALL;
 use std::ffi::CString;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
@@ -31,28 +32,50 @@ pub(in crate::io) fn create(
     options: &WriteOptions,
     fill: impl FnOnce(&Writer) -> Result<()>,
 ) -> Result<()> {
+    create_after(&[], path, options, fill)
+}
+
+/// Like [`create`], after `head`: nothing, or a power of two of bytes, from 512.
+pub(in crate::io) fn create_after(
+    head: &[u8],
+    path: &Path,
+    options: &WriteOptions,
+    fill: impl FnOnce(&Writer) -> Result<()>,
+) -> Result<()> {
     // A link stays a link: what it points to is replaced.
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    if target.is_dir() {
-        return Err(Error::format(path, "there is a folder of that name"));
+    if let Ok(meta) = std::fs::metadata(&target)
+        && !meta.is_file()
+    {
+        let what = if meta.is_dir() { "folder" } else { "pipe or device" };
+        return Err(Error::format(path, format!("there is a {what} of that name")));
     }
     let beside = beside(path, &target)?;
-    let file = hdf5::File::create(&beside).map_err(|e| Error::format(path, reason(&e)))?;
+    let file = hdf5::FileBuilder::new()
+        .with_fcpl(|p| p.userblock(head.len() as u64))
+        .create(&beside)
+        .map_err(|e| Error::format(path, reason(&e)))?;
     let group = file.group("/").map_err(|e| Error::format(path, reason(&e)))?;
     fill(&Writer { path, key: String::new(), group, gzip: options.gzip })?;
-    file.close().map_err(|e| Error::format(path, format!("cannot be written: {}", reason(&e))))?;
-    std::fs::File::open(&beside).and_then(|f| f.sync_all()).map_err(|e| Error::io(path, e))?;
+    file.close().map_err(|e| Error::format(path, failure(&e)))?;
+    let finish = |file: std::fs::File| file.write_all_at(head, 0).and_then(|()| file.sync_all());
+    let file = std::fs::OpenOptions::new().write(true).open(&beside);
+    file.and_then(finish).map_err(|e| Error::io(path, e))?;
     beside.persist(&target).map_err(|e| Error::io(path, e.error))
 }
 
-/// An empty file in the folder of the target, deleted unless it is kept.
+/// An empty file in the folder of the target, deleted unless it is kept. Its name says what it is,
+/// should the process be killed: `.slide.h5ad.unfinished-x7Gh2k`.
 fn beside(path: &Path, target: &Path) -> Result<TempPath> {
     let folder = match target.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
         _ => PathBuf::from("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".spatialkit-").suffix(".tmp");
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(60).collect();
+    let prefix = format!(".{name}.unfinished-");
+    builder.prefix(&prefix);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -64,6 +87,16 @@ fn beside(path: &Path, target: &Path) -> Result<TempPath> {
         Error::io(path, e).with_hint(hint)
     })?;
     Ok(file.into_temp_path())
+}
+
+/// Why something could not be written: what the system said, if HDF5 passes it on.
+fn failure(e: &hdf5::Error) -> String {
+    let frames = e.stack().map(|s| s.iter().map(|f| f.desc().to_string()).collect::<Vec<_>>());
+    let said = frames.iter().flatten().find_map(|f| {
+        let (_, rest) = f.split_once("error message = '")?;
+        rest.split_once('\'').map(|(message, _)| message.to_string())
+    });
+    format!("cannot be written: {}", said.unwrap_or_else(|| reason(e)))
 }
 
 /// A field of the records that [`Writer::records`] writes.
@@ -85,7 +118,7 @@ impl Writer<'_> {
 
     fn fail(&self, name: &str) -> impl Fn(hdf5::Error) -> Error + '_ {
         let key = self.key_of(name);
-        move |e| Error::format(self.path, format!("`{key}`: cannot be written: {}", reason(&e)))
+        move |e| Error::format(self.path, format!("`{key}`: {}", failure(&e)))
     }
 
     fn check_name(&self, name: &str) -> Result<()> {
@@ -135,6 +168,12 @@ impl Writer<'_> {
     pub fn attr_ints(&self, name: &str, values: &[i64]) -> Result<()> {
         let write =
             || self.group.new_attr::<i64>().shape(values.len()).create(name)?.write_raw(values);
+        write().map_err(self.fail(name))
+    }
+
+    /// A whole number as an attribute of this group.
+    pub fn attr_int(&self, name: &str, value: i64) -> Result<()> {
+        let write = || self.group.new_attr::<i64>().create(name)?.write_scalar(&value);
         write().map_err(self.fail(name))
     }
 
@@ -286,7 +325,9 @@ impl Writer<'_> {
         }
         let write = || {
             let ty = TypeDescriptor::Compound(CompoundType { fields: layout, size: offset });
-            let data = self.group.new_dataset_builder().empty_as(&ty).shape(n).create(name)?;
+            // Packed, as numpy's are: anndata cannot read records with gaps.
+            let builder = self.group.new_dataset_builder().packed(true);
+            let data = builder.empty_as(&ty).shape(n).create(name)?;
             let memory = Datatype::from_descriptor(&ty)?;
             let status = sync(|| unsafe {
                 let buffer = bytes.as_ptr().cast();

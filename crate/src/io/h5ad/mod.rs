@@ -13,10 +13,22 @@
 //! Each member states in `encoding-type` and `encoding-version` how it is laid out. Files before
 //! anndata 0.7.9 state only some of them, files before 0.7 none (`legacy`).
 
+mod backed;
+mod blocks;
+mod describe;
 mod legacy;
+mod mudata;
 mod read;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod write;
+
+pub use backed::{H5ad, open_h5ad, open_h5ad_with};
+pub use blocks::{Block, Totals, XBlocks};
+pub use describe::Summary;
+pub(super) use mudata::{is_mudata, only_modality};
+pub use mudata::{read_mudata, read_mudata_with, write_h5mu, write_h5mu_with};
 
 use super::{h5, store};
 use crate::anndata::AnnData;
@@ -77,7 +89,7 @@ pub fn read_h5ad_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<A
 /// Reads the object whose slots are the members of `root`: an HDF5 file, a zarr store, or a group
 /// inside one.
 pub(super) fn read_elements(root: &store::Group, options: &ReadOptions) -> Result<AnnData> {
-    read::Reader { options }.anndata(root)
+    read::Reader { options, visited: Default::default() }.anndata(root)
 }
 
 /// Writes an `.h5ad` file as anndata 0.12 does. The file is written beside and renamed, so that a

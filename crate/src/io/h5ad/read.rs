@@ -1,18 +1,25 @@
 //! Reading: one function for each encoding.
 
 use super::stored::{Parts, sparse_kind};
-use super::{ReadOptions, legacy};
+use super::{ReadOptions, legacy, mudata};
 use crate::anndata::{
     AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Raw, Sparse, Value, Values,
 };
 use crate::error::{Error, Result};
 use crate::io::store::{Attributes, Data, Elements, Group, Node};
+use crate::progress::check_interrupt;
+use std::cell::Cell;
 
 /// Groups nested deeper than this are taken for a cycle.
 const DEEPEST: usize = 40;
 
+/// A few groups that link to each other have as many entries as one likes.
+const MOST_ENTRIES: usize = 100_000;
+
 pub(super) struct Reader<'a> {
     pub options: &'a ReadOptions,
+    /// Entries of `uns` seen so far.
+    pub visited: Cell<usize>,
 }
 
 /// `encoding-type` and `encoding-version`, empty where a file does not state them.
@@ -30,7 +37,7 @@ pub(super) fn in_file(node: &Group, e: Error) -> Error {
 }
 
 impl Reader<'_> {
-    fn skips(&self, key: &str) -> bool {
+    pub(super) fn skips(&self, key: &str) -> bool {
         self.options.skip.iter().any(|s| s == key)
     }
 
@@ -44,7 +51,7 @@ impl Reader<'_> {
     }
 
     /// The members of the group `slot`, which need not exist.
-    fn slot(&self, root: &Group, slot: &str) -> Result<Vec<(String, Node)>> {
+    pub(super) fn slot(&self, root: &Group, slot: &str) -> Result<Vec<(String, Node)>> {
         if !root.contains(slot) || self.skips(&root.key_of(slot)) {
             return Ok(vec![]);
         }
@@ -58,7 +65,8 @@ impl Reader<'_> {
     /// An error that says how to read the rest of the file.
     fn refuse(&self, node: &Node, reason: impl AsRef<str>) -> Error {
         node.error(reason).with_hint(format!(
-            "To read the rest: `io::read_h5ad_with(path, &ReadOptions::default().skip(\"{}\"))`",
+            "To read the rest: `io::{}_with(path, &ReadOptions::default().skip(\"{}\"))`",
+            if node.is_zarr() { "read_zarr" } else { "read_h5ad" },
             node.key()
         ))
     }
@@ -80,8 +88,8 @@ impl Reader<'_> {
             adata.x = self.main_matrix(&node, sizes)?;
         }
         let shape = adata.x.as_ref().map_or((0, 0), Matrix::shape);
-        adata.var = tables.pop().flatten().unwrap_or_else(|| Frame::with_len(shape.1));
-        adata.obs = tables.pop().flatten().unwrap_or_else(|| Frame::with_len(shape.0));
+        adata.var = unnamed(root, "var", tables.pop().flatten(), shape.1)?;
+        adata.obs = unnamed(root, "obs", tables.pop().flatten(), shape.0)?;
 
         for (name, node) in self.slot(root, "layers")? {
             adata.layers.insert(name, self.matrix(&node)?);
@@ -107,7 +115,7 @@ impl Reader<'_> {
         Ok(adata)
     }
 
-    fn raw(&self, root: &Group) -> Result<Option<Raw>> {
+    pub(super) fn raw(&self, root: &Group) -> Result<Option<Raw>> {
         if self.skips("raw") {
             return Ok(None);
         }
@@ -133,7 +141,7 @@ impl Reader<'_> {
         Ok(Some(Raw { x, var, varm, varm_frames }))
     }
 
-    fn table(&self, node: &Node) -> Result<Frame> {
+    pub(super) fn table(&self, node: &Node) -> Result<Frame> {
         match node {
             Node::Group(g) => self.frame(g),
             Node::Data(d) => legacy::frame(d),
@@ -161,7 +169,7 @@ impl Reader<'_> {
     }
 
     /// A dense or sparse matrix.
-    fn matrix(&self, node: &Node) -> Result<Matrix> {
+    pub(super) fn matrix(&self, node: &Node) -> Result<Matrix> {
         match node {
             Node::Data(d) => match d.shape[..] {
                 [n, m] => {
@@ -185,7 +193,7 @@ impl Reader<'_> {
     }
 
     /// The entries of `obsm` or `varm`: matrices, tables, or the fields of one old record array.
-    fn axis_entries(
+    pub(super) fn axis_entries(
         &self,
         root: &Group,
         slot: &str,
@@ -204,10 +212,8 @@ impl Reader<'_> {
                 Node::Group(g) if kind == "dataframe" => {
                     frames.insert(name, self.frame(g)?);
                 }
-                Node::Data(d) if d.shape.len() == 1 => {
-                    let dense = Dense::new(n, 1, d.values()?);
-                    let dense = dense.map_err(|e| d.error(e.to_string()))?;
-                    matrices.insert(name, Matrix::Dense(dense));
+                Node::Data(d) if d.shape.len() != 2 => {
+                    matrices.insert(name, self.axis_matrix(&node, d, n)?);
                 }
                 _ => {
                     matrices.insert(name, self.matrix(&node)?);
@@ -217,8 +223,32 @@ impl Reader<'_> {
         Ok((matrices, frames))
     }
 
+    /// An entry of `obsm` or `varm` that does not have two axes: one is a single column.
+    pub(super) fn axis_matrix(&self, node: &Node, d: &Data, n: usize) -> Result<Matrix> {
+        if d.shape.len() != 1 {
+            return self.matrix(node);
+        }
+        let dense = Dense::new(n, 1, d.values()?).map_err(|e| d.error(e.to_string()))?;
+        Ok(Matrix::Dense(dense))
+    }
+
     /// A table with its index.
     pub fn frame(&self, group: &Group) -> Result<Frame> {
+        let columns = columns_of(group)?.into_iter();
+        let read = columns.filter(|name| !self.skips(&group.key_of(name)));
+        self.frame_of(group, &read.collect::<Vec<_>>())
+    }
+
+    /// The index and some columns of the table called `slot`.
+    pub fn some_columns(&self, group: &Group, slot: &'static str, names: &[&str]) -> Result<Frame> {
+        let has = columns_of(group)?;
+        match names.iter().find(|&&name| !has.iter().any(|h| h == name)) {
+            Some(name) => Err(Error::missing_key(slot, "column", name, has)),
+            None => self.frame_of(group, names),
+        }
+    }
+
+    fn frame_of<S: AsRef<str>>(&self, group: &Group, columns: &[S]) -> Result<Frame> {
         check_version(group, &["0.1.0", "0.2.0"])?;
         let index = group.attr_text("_index")?.unwrap_or_else(|| "_index".into());
         let mut frame = match self.column(group, &index)? {
@@ -227,26 +257,24 @@ impl Reader<'_> {
                 (0..names.len()).map(|i| names.text(i).unwrap_or_else(|| "nan".into())).collect(),
             ),
         };
-        let columns = match group.attr_texts("column-order")? {
-            Some(columns) => columns,
-            None => {
-                let names = group.names()?.into_iter();
-                names.filter(|n| *n != index && n != "__categories").collect()
-            }
-        };
         for name in columns {
-            if self.skips(&group.key_of(&name)) {
-                continue;
-            }
-            let column = self.column(group, &name)?;
-            frame.insert(name, column).map_err(|e| in_file(group, e))?;
+            let name = name.as_ref();
+            let column = self.column(group, name)?;
+            // Text in a group is pandas' own type for it, missing elements or not.
+            let inserted = match &column {
+                Column::Str(_) if matches!(group.get(name)?, Node::Group(_)) => {
+                    frame.insert_strings(name, column)
+                }
+                _ => frame.insert(name, column),
+            };
+            inserted.map_err(|e| in_file(group, e))?;
         }
         frame.index_name = Some(index).filter(|name| name != "_index");
         Ok(frame)
     }
 
     /// The column `name` of a table.
-    fn column(&self, group: &Group, name: &str) -> Result<Column> {
+    pub(super) fn column(&self, group: &Group, name: &str) -> Result<Column> {
         let node = group.get(name)?;
         let Node::Data(data) = &node else { return self.column_group(&node) };
         if data.shape.len() != 1 {
@@ -306,10 +334,16 @@ impl Reader<'_> {
     }
 
     /// Anything that `uns` may hold.
-    fn value(&self, node: &Node, depth: usize) -> Result<Value> {
+    pub(super) fn value(&self, node: &Node, depth: usize) -> Result<Value> {
         if depth > DEEPEST {
             return Err(self.refuse(node, "groups are nested too deep, or in a circle"));
         }
+        self.visited.set(self.visited.get() + 1);
+        if self.visited.get() > MOST_ENTRIES {
+            let reason = format!("more than {MOST_ENTRIES} entries; do groups link to each other?");
+            return Err(self.refuse(node, reason));
+        }
+        check_interrupt()?;
         let (kind, version) = encoding(node)?;
         match node {
             Node::Data(data) => self.value_data(node, data, &kind, &version),
@@ -362,6 +396,17 @@ impl Reader<'_> {
     }
 }
 
+/// The table of an axis, or numbers for names where the file has none.
+fn unnamed(root: &Group, axis: &str, table: Option<Frame>, n: usize) -> Result<Frame> {
+    // Names that are not in the file take memory that nothing in the file answers for.
+    const MOST: usize = 1 << 20;
+    match table {
+        Some(table) => Ok(table),
+        None if n <= MOST => Ok(Frame::with_len(n)),
+        None => Err(root.error(format!("X claims an axis of {n}, but there is no `{axis}`"))),
+    }
+}
+
 pub(super) fn not_held(kind: &str, place: &str) -> String {
     match kind {
         "" => format!("a group without `encoding-type` cannot be {place}"),
@@ -371,14 +416,11 @@ pub(super) fn not_held(kind: &str, place: &str) -> String {
     }
 }
 
-fn check_is_anndata(root: &Group) -> Result<()> {
+pub(super) fn check_is_anndata(root: &Group) -> Result<()> {
     let has = |name| root.contains(name);
-    let (kind, _) = encoding(root)?;
-    if has("mod") || kind == "MuData" {
-        let mods = root.group("mod").and_then(|g| g.names()).unwrap_or_default().join(", ");
-        return Err(root
-            .error(format!("a MuData file with the modalities {mods}"))
-            .with_hint("Write one of them as h5ad in Python: `mdata[\"name\"].write_h5ad(…)`"));
+    if mudata::is_mudata(root)? {
+        let names = root.group("mod").and_then(|g| g.names()).unwrap_or_default();
+        return Err(mudata::several(root, &names));
     }
     if has("X") || (has("obs") && has("var")) {
         return Ok(());
@@ -388,6 +430,18 @@ fn check_is_anndata(root: &Group) -> Result<()> {
     Err(root
         .error(format!("not an h5ad file: there is neither X nor obs and var, but: {names}"))
         .with_hint(hint))
+}
+
+/// Names of the columns of a table, in their order.
+pub(super) fn columns_of(group: &Group) -> Result<Vec<String>> {
+    let index = group.attr_text("_index")?.unwrap_or_else(|| "_index".into());
+    Ok(match group.attr_texts("column-order")? {
+        Some(columns) => columns,
+        None => {
+            let names = group.names()?.into_iter();
+            names.filter(|n| *n != index && n != "__categories").collect()
+        }
+    })
 }
 
 fn check_version(group: &Group, known: &[&str]) -> Result<()> {

@@ -275,7 +275,7 @@ fn take(block: &Matrix, keep: &[usize]) -> Matrix {
     }
 }
 
-/// Blocks of majors put one after the other.
+/// XBlocks of majors put one after the other.
 struct Stack<'a> {
     of: &'a Stored,
     all: Option<Matrix>,
@@ -326,7 +326,7 @@ fn join(a: &mut Sparse, b: Sparse) {
     append(&mut a.values, b.values);
 }
 
-/// Blocks of one data set have one type.
+/// XBlocks of one data set have one type.
 fn append(a: &mut Values, b: Values) {
     macro_rules! append_as {
         ($($variant:ident)*) => {

@@ -4,7 +4,7 @@ use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Matrix, Sparse, V
 use crate::error::Result;
 use crate::io::h5::{FieldValues, Writer};
 
-const ARRAY: Option<(&str, &str)> = Some(("array", "0.2.0"));
+pub(super) const ARRAY: Option<(&str, &str)> = Some(("array", "0.2.0"));
 const TEXTS: Option<(&str, &str)> = Some(("string-array", "0.2.0"));
 
 pub(super) fn anndata(root: &Writer, adata: &AnnData) -> Result<()> {
@@ -30,7 +30,7 @@ pub(super) fn anndata(root: &Writer, adata: &AnnData) -> Result<()> {
     Ok(())
 }
 
-fn axis_entries(
+pub(super) fn axis_entries(
     parent: &Writer,
     slot: &str,
     matrices: &Map<Matrix>,
@@ -73,7 +73,7 @@ fn sparse(parent: &Writer, name: &str, s: &Sparse, kind: &str, minor: usize) -> 
     group.values("indptr", &[indptr.len()], &indptr, None)
 }
 
-fn frame(parent: &Writer, name: &str, frame: &Frame) -> Result<()> {
+pub(super) fn frame(parent: &Writer, name: &str, frame: &Frame) -> Result<()> {
     let group = parent.group(name)?;
     group.encoding("dataframe", "0.2.0")?;
     let names: Vec<String> = frame.columns().map(|(k, _)| k.to_string()).collect();
@@ -91,7 +91,10 @@ fn frame(parent: &Writer, name: &str, frame: &Frame) -> Result<()> {
         Some(numbers) => group.values(index, &[numbers.len()], numbers, ARRAY)?,
         None => group.strings(index, &[frame.len()], frame.names(), TEXTS)?,
     }
-    frame.columns().try_for_each(|(name, c)| column(&group, name, c))
+    frame.columns().try_for_each(|(name, c)| match c {
+        Column::Str(texts) if frame.is_strings(name) => strings(&group, name, texts),
+        _ => column(&group, name, c),
+    })
 }
 
 fn column(parent: &Writer, name: &str, column: &Column) -> Result<()> {
@@ -118,14 +121,17 @@ fn column(parent: &Writer, name: &str, column: &Column) -> Result<()> {
             let texts: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
             parent.strings(name, &[texts.len()], &texts, TEXTS)
         }
-        Column::Str(texts) => {
-            let missing: Vec<bool> = texts.iter().map(Option::is_none).collect();
-            let group = masked(parent, name, "nullable-string-array", &missing)?;
-            let texts: Vec<&str> = texts.iter().map(|t| t.as_deref().unwrap_or("")).collect();
-            group.strings("values", &[texts.len()], &texts, TEXTS)
-        }
+        Column::Str(texts) => strings(parent, name, texts),
         Column::Categorical(c) => categorical(parent, name, c),
     }
+}
+
+/// Texts as pandas' own type for them.
+fn strings(parent: &Writer, name: &str, texts: &[Option<String>]) -> Result<()> {
+    let missing: Vec<bool> = texts.iter().map(Option::is_none).collect();
+    let group = masked(parent, name, "nullable-string-array", &missing)?;
+    let texts: Vec<&str> = texts.iter().map(|t| t.as_deref().unwrap_or("")).collect();
+    group.strings("values", &[texts.len()], &texts, TEXTS)
 }
 
 fn masked<'a>(parent: &Writer<'a>, name: &str, kind: &str, mask: &[bool]) -> Result<Writer<'a>> {
@@ -155,7 +161,7 @@ fn categorical(parent: &Writer, name: &str, c: &Categorical) -> Result<()> {
     }
 }
 
-fn map(parent: &Writer, name: &str, entries: &Map<Value>) -> Result<()> {
+pub(super) fn map(parent: &Writer, name: &str, entries: &Map<Value>) -> Result<()> {
     let group = parent.group(name)?;
     group.encoding("dict", "0.1.0")?;
     entries.iter().try_for_each(|(name, v)| value(&group, name, v))
@@ -186,6 +192,8 @@ fn value(parent: &Writer, name: &str, v: &Value) -> Result<()> {
         Value::Column(Column::Values(values)) => {
             parent.values(name, &[values.len()], values, ARRAY)
         }
+        // As an array of texts it would be a `StrArray`.
+        Value::Column(Column::Str(texts)) => strings(parent, name, texts),
         Value::Column(c) => column(parent, name, c),
         Value::Frame(f) => frame(parent, name, f),
         Value::Map(entries) => map(parent, name, entries),

@@ -228,13 +228,33 @@ impl Data {
     }
 }
 
+/// What only files of HDF5 can tell or do.
 impl Data {
-    /// The array, ready to be read in stretches of its first axis.
-    pub fn slabs(&self) -> Result<h5::Slabs> {
+    fn in_file(&self) -> Result<&h5::Data> {
         match &self.inner {
-            Array::Hdf5(d) => d.slabs(),
+            Array::Hdf5(d) => Ok(d),
             Array::Zarr(_) => Err(self.error("zarr stores are read whole: `io::read_zarr`")),
         }
+    }
+
+    /// numpy's name of the element type, or what the elements are in a word.
+    pub fn type_name(&self) -> Result<&'static str> {
+        Ok(self.in_file()?.dtype()?.name())
+    }
+
+    /// Bytes that the elements take in the file.
+    pub fn stored(&self) -> u64 {
+        self.in_file().map_or(0, h5::Data::stored)
+    }
+
+    /// How the elements are compressed, e.g. `gzip`; empty if they are not.
+    pub fn compression(&self) -> String {
+        self.in_file().map(h5::Data::compression).unwrap_or_default()
+    }
+
+    /// The array, ready to be read in stretches of its first axis.
+    pub fn slabs(&self) -> Result<h5::Slabs> {
+        self.in_file()?.slabs()
     }
 }
 
@@ -244,6 +264,14 @@ impl Node {
         match self {
             Node::Group(g) => g.key(),
             Node::Data(d) => d.key(),
+        }
+    }
+
+    /// Whether it is in a zarr store.
+    pub fn is_zarr(&self) -> bool {
+        match self {
+            Node::Group(g) => matches!(g, Group::Zarr(_)),
+            Node::Data(d) => matches!(d.inner, Array::Zarr(_)),
         }
     }
 

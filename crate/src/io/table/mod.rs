@@ -5,14 +5,17 @@
 //! | `mod` | [`Table`]: what a table is, whatever it is written in; [`Blocks`] |
 //! | `delimited` | text: layout, types, rows |
 //! | `records`, `field` | text: blocks, records and fields; numbers and missing values |
-//! | `matrix` | text: matrices of counts, of which only what is not 0 is kept |
-//! | `parquet`, `chunk`, `pages`, `source` | parquet: footer; columns; pages of texts; the file |
+//! | `labelled` | text: matrices of counts with several labels a row |
+//! | `parquet`, `chunk`, `pages` | parquet: footer; columns; pages of texts |
+//! | `source`, `thrift` | parquet: the file; what its headers claim |
+//! | `matrix` | text: numbers with named rows and columns, as a sparse matrix |
 //! | `column` | columns while they are put together from pieces |
 
 mod chunk;
 mod column;
 mod delimited;
 mod field;
+mod labelled;
 mod matrix;
 mod pages;
 mod parquet;
@@ -20,6 +23,10 @@ mod records;
 mod source;
 #[cfg(test)]
 mod tests;
+mod thrift;
+
+pub(in crate::io) use labelled::LabelledMatrix;
+pub(in crate::io) use matrix::{Layout, TextMatrix};
 
 use crate::anndata::{Column, Frame};
 use crate::error::{Error, Result};
@@ -28,7 +35,6 @@ use chunk::Chunk;
 use column::Gather;
 use delimited::Delimited;
 use field::Kind;
-pub(super) use matrix::TextMatrix;
 use parquet::{Group, Parquet};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -283,7 +289,8 @@ impl Table {
 fn is_parquet(path: &Path) -> bool {
     use std::io::Read;
     let mut head = [0u8; 4];
-    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok() && head == *b"PAR1"
+    crate::io::files::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok()
+        && head == *b"PAR1"
 }
 
 /// Reads columns of a parquet table: a few row groups at a time, all their columns in parallel.

@@ -244,6 +244,7 @@ impl Part {
     fn open(path: PathBuf) -> Result<Part> {
         let source = Arc::new(Source::open(&path)?);
         let meta = guarded(|| {
+            source.check_footer()?;
             let meta = ParquetMetaDataReader::new().parse_and_finish(&*source).map_err(words)?;
             plausible(&meta, source.size())?;
             Ok(meta)
@@ -281,8 +282,11 @@ fn plausible(meta: &ParquetMetaData, size: u64) -> std::result::Result<(), Strin
         rows = rows.saturating_add(group.num_rows());
         for column in group.columns() {
             let name = column.column_path().string();
-            let (start, length) = column.byte_range();
-            if start.checked_add(length).is_none_or(|end| end > size) {
+            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let end = start.checked_add(column.compressed_size());
+            // `byte_range` does not take a number below zero.
+            let sound = start >= 0 && column.compressed_size() >= 0;
+            if !sound || end.is_none_or(|end| end as u64 > size) {
                 return Err(format!("the column `{name}` lies beyond the end of the file"));
             }
             let flat = column.column_descr().max_rep_level() == 0;

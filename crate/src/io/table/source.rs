@@ -1,5 +1,6 @@
 //! The file behind a parquet table, for many threads at once.
 
+use super::thrift;
 use crate::error::{Error, Result};
 use crate::io::files;
 use bytes::Bytes;
@@ -41,6 +42,16 @@ impl Source {
             });
         }
         Ok(Source { file: Arc::new(file), size })
+    }
+
+    /// Checks the form of the footer, before the crate follows it.
+    pub(super) fn check_footer(&self) -> std::result::Result<(), String> {
+        let mut length = [0u8; 4];
+        read_at(&self.file, &mut length, self.size - 8).map_err(|e| e.to_string())?;
+        let length = u64::from(u32::from_le_bytes(length));
+        let at = (self.size - 8).checked_sub(length).ok_or("its footer is cut short")?;
+        let footer = From { file: self.file.clone(), at, end: self.size - 8 };
+        thrift::check(BufReader::new(footer), length).map_err(|e| format!("its footer: {e}"))
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -104,6 +115,11 @@ impl ChunkReader for Source {
             return Err(ParquetError::General(reason));
         }
         let from = From { file: self.file.clone(), at: start, end: self.size };
+        if start < self.size {
+            let header = From { file: self.file.clone(), at: start, end: self.size };
+            thrift::check(BufReader::with_capacity(512, header), self.size - start)
+                .map_err(|e| ParquetError::General(format!("the header of a page: {e}")))?;
+        }
         Ok(BufReader::with_capacity(512, from))
     }
 

@@ -14,7 +14,6 @@ use crate::io::bytes::{Plain, bytes_of, zeroed};
 use crate::io::store::Elements;
 use crate::progress::check_interrupt;
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// Elements that no chunk holds may take this many bytes (of lazily given memory): an image or a
 /// matrix of fill values is stored as nothing, so that the store's size cannot bound it.
@@ -61,16 +60,12 @@ impl Item for String {
     }
 }
 
-/// The elements of a range of the first axis, or all.
-pub(super) fn read(data: &Data, rows: Option<Range<usize>>) -> Result<Elements> {
+/// All elements.
+pub(super) fn read(data: &Data) -> Result<Elements> {
     let array = &*data.array;
-    let rows = rows.unwrap_or(0..array.shape.first().copied().unwrap_or(1));
-    let n = match array.size() {
-        Some(0) | None => 0,
-        Some(n) => n / array.shape.first().unwrap_or(&1) * rows.len(),
-    };
+    let n = array.size().unwrap_or(0);
     let chunks = chunks(data, n)?;
-    let job = Job { data, array, rows: &rows };
+    let job = Job { data, array };
     let fill = array.dtype.fill(&array.fill).map_err(|reason| data.error(reason))?;
     macro_rules! numbers {
         ($variant:ident $t:ty) => {{
@@ -192,15 +187,14 @@ impl From<String> for Fault {
     }
 }
 
-/// The reading of some rows of an array.
+/// The reading of an array.
 struct Job<'a> {
     data: &'a Data,
     array: &'a Array,
-    rows: &'a Range<usize>,
 }
 
 impl Job<'_> {
-    /// Decodes chunks into `buffer`, which holds the rows as items, `size` for each element.
+    /// Decodes chunks into `buffer`, which has `size` items for each element.
     fn run<T: Item>(
         &self,
         chunks: &[(String, Vec<usize>)],
@@ -210,14 +204,11 @@ impl Job<'_> {
         if buffer.is_empty() {
             return Ok(());
         }
-        let target = Target::new(buffer, &self.array.shape, self.rows, size);
+        let target = Target::new(buffer, &self.array.shape, size);
         chunks.par_iter().try_for_each(|(key, place)| {
             check_interrupt()?;
             let array = self.array;
             let origin: Vec<usize> = place.iter().zip(&array.chunk).map(|(p, c)| p * c).collect();
-            if !self.wanted(&origin, &array.chunk) {
-                return Ok(());
-            }
             // A scalar's only chunk may be missing too.
             let Some(bytes) = self.data.store.read(key)? else { return Ok(()) };
             let decoded = self.chunk(&array.pipeline, bytes, &origin, &array.chunk, &target);
@@ -230,15 +221,6 @@ impl Job<'_> {
                 }
             })
         })
-    }
-
-    /// Whether the box of `shape` at `origin` has elements in the rows that are read.
-    fn wanted(&self, origin: &[usize], shape: &[usize]) -> bool {
-        let inside = origin.iter().zip(&self.array.shape).all(|(o, n)| o < n);
-        let rows = origin
-            .first()
-            .is_none_or(|&o| o < self.rows.end && o.saturating_add(shape[0]) > self.rows.start);
-        inside && rows
     }
 
     /// Decodes the bytes of one chunk, or of a shard of chunks, and puts them into place.
@@ -275,8 +257,12 @@ impl Job<'_> {
         shape: &[usize],
         target: &Target<T>,
     ) -> Result<(), Fault> {
-        let grid: Vec<usize> =
-            shape.iter().zip(&shard.chunk).map(|(n, c)| n.div_ceil(*c)).collect();
+        // Chunks that reached over the edge of their shard would be in two shards.
+        if shape.iter().zip(&shard.chunk).any(|(n, c)| n % c != 0) {
+            let (inner, outer) = (&shard.chunk, shape);
+            return Err(format!("chunks of shape {inner:?} in a shard of shape {outer:?}").into());
+        }
+        let grid: Vec<usize> = shape.iter().zip(&shard.chunk).map(|(n, c)| n / c).collect();
         let n = grid.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let length =
             n.and_then(|n| n.checked_mul(16)?.checked_add(shard.index.fixed_overhead().ok()?));
@@ -299,7 +285,8 @@ impl Job<'_> {
                 inner[a] += rest % grid[a] * shard.chunk[a];
                 rest /= grid[a];
             }
-            if !self.wanted(&inner, &shard.chunk) {
+            // A shard at the edge has chunks outside the array.
+            if inner.iter().zip(&self.array.shape).any(|(at, n)| at >= n) {
                 return Ok(());
             }
             check_interrupt().map_err(|_| Fault::Interrupted)?;

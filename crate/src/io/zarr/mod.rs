@@ -28,7 +28,6 @@ use crate::io::ReadOptions;
 use metadata::{Array, Member};
 use serde_json::Value as Json;
 use std::io::Read;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use storage::Storage;
@@ -81,15 +80,10 @@ pub(super) fn is_store(path: &Path) -> bool {
     let is_zip = || {
         let mut head = [0u8; 4];
         let read = |mut f: std::fs::File| f.read_exact(&mut head);
-        std::fs::File::open(path).and_then(read).is_ok() && head == *b"PK\x03\x04"
+        crate::io::files::open(path).and_then(read).is_ok() && head == *b"PK\x03\x04"
     };
     let has = |s: &Storage| storage::METADATA.iter().any(|m| s.contains(m));
     (path.is_dir() || is_zip()) && Storage::open(path).is_ok_and(|s| has(&s))
-}
-
-/// Reads the object that a store holds, whichever it is.
-pub(super) fn read_any(path: &Path) -> Result<AnnData> {
-    read_zarr(path)
 }
 
 fn at(store: &Storage, key: &str, reason: &str) -> Error {
@@ -106,6 +100,16 @@ impl Group {
     /// An error about this group.
     pub fn error(&self, reason: impl AsRef<str>) -> Error {
         at(&self.store, &self.key, reason.as_ref())
+    }
+
+    /// The store.
+    pub fn path(&self) -> &Path {
+        &self.store.path
+    }
+
+    /// The folder of this group, where the store is one.
+    pub fn folder(&self) -> Option<std::path::PathBuf> {
+        self.store.folder(&self.key)
     }
 
     /// Names of the members, in alphabetical order.
@@ -180,15 +184,7 @@ impl Data {
 
     /// All elements.
     pub fn read(&self) -> Result<Elements> {
-        array::read(self, None)
-    }
-
-    /// The elements of a range of the first axis.
-    pub fn read_rows(&self, rows: Range<usize>) -> Result<Elements> {
-        match self.shape.first() {
-            Some(&n) if rows.start <= rows.end && rows.end <= n => array::read(self, Some(rows)),
-            _ => Err(self.error(format!("no rows {rows:?} in shape {:?}", self.shape))),
-        }
+        array::read(self)
     }
 }
 

@@ -1,16 +1,13 @@
 //! [`Target`]: the elements of an array, into which threads put chunks.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
-/// The rows of an array that are read, as a flat buffer of items: bytes, of which several make an
+/// An array as a flat buffer of items: bytes, of which several make an
 /// element, or texts.
 pub(super) struct Target<'a, T> {
     start: *mut T,
     /// Lengths of the array's axes, with the items of an element as the last.
     shape: Vec<usize>,
-    /// The part of the first axis that the buffer holds.
-    rows: Range<usize>,
     buffer: PhantomData<&'a mut [T]>,
 }
 
@@ -19,21 +16,20 @@ pub(super) struct Target<'a, T> {
 unsafe impl<T: Send> Sync for Target<'_, T> {}
 
 impl<'a, T: Clone> Target<'a, T> {
-    /// For the given rows of an array of `shape` whose elements are `size` items each.
-    pub fn new(buffer: &'a mut [T], shape: &[usize], rows: &Range<usize>, size: usize) -> Self {
+    /// For an array of `shape` whose elements are `size` items each.
+    pub fn new(buffer: &'a mut [T], shape: &[usize], size: usize) -> Self {
         // A scalar is a list of one.
         let shape: Vec<usize> = match shape {
             [] => vec![1, size],
             axes => axes.iter().copied().chain([size]).collect(),
         };
-        let expected: usize = rows.len() * shape[1..].iter().product::<usize>();
-        assert!(buffer.len() == expected && rows.end <= shape[0]);
-        Target { start: buffer.as_mut_ptr(), shape, rows: rows.clone(), buffer: PhantomData }
+        assert_eq!(buffer.len(), shape.iter().product::<usize>());
+        Target { start: buffer.as_mut_ptr(), shape, buffer: PhantomData }
     }
 
-    /// Puts the part of a chunk that lies inside the array and the rows into its place. The chunk
-    /// has `shape` elements, lies at `origin`, and is stored with its axes in `order` (as they are,
-    /// where that is empty).
+    /// Puts the part of a chunk that lies inside the array into its place. The chunk has `shape`
+    /// elements, lies at `origin`, and is stored with its axes in `order` (as they are, where that
+    /// is empty).
     pub fn put(&self, items: &[T], origin: &[usize], shape: &[usize], order: &[usize]) {
         let size = self.shape[self.shape.len() - 1];
         let (mut origin, mut chunk) = (origin.to_vec(), shape.to_vec());
@@ -54,27 +50,19 @@ impl<'a, T: Clone> Target<'a, T> {
         origin.push(0);
         chunk.push(size);
 
-        // The box that is copied: where it starts in the chunk and in the target, and its extent.
-        let mut from = 0;
-        let mut to = Vec::with_capacity(axes + 1);
-        let mut extent = Vec::with_capacity(axes + 1);
+        // The box that is copied: its extent, the distances of neighbours in the buffer, its start.
+        let mut extent: Vec<usize> = Vec::with_capacity(axes + 1);
         for a in 0..=axes {
-            let window = if a == 0 { self.rows.clone() } else { 0..self.shape[a] };
-            let low = origin[a].max(window.start);
-            let high = origin[a].saturating_add(chunk[a]).min(window.end);
-            if low >= high {
-                return;
-            }
-            from += (low - origin[a]) * strides[a];
-            to.push(low - window.start);
-            extent.push(high - low);
+            extent.push(chunk[a].min(self.shape[a].saturating_sub(origin[a])));
         }
-        // Where each axis of the target is: rows of the buffer come after each other.
+        if extent.contains(&0) {
+            return;
+        }
         let mut steps = vec![1; axes + 1];
         for a in (0..axes).rev() {
             steps[a] = steps[a + 1] * self.shape[a + 1];
         }
-        let at: usize = to.iter().zip(&steps).map(|(t, s)| t * s).sum();
+        let at: usize = origin.iter().zip(&steps).map(|(o, s)| o * s).sum();
         // Axes that run through on both sides are copied as one.
         let mut run = extent.pop().unwrap_or(1);
         while let Some(&n) = extent.last() {
@@ -85,7 +73,7 @@ impl<'a, T: Clone> Target<'a, T> {
             run *= n;
             extent.pop();
         }
-        self.copy(items, from, at, &extent, &strides, &steps, run);
+        self.copy(items, 0, at, &extent, &strides, &steps, run);
     }
 
     fn copy(

@@ -84,7 +84,7 @@ impl Storage {
     /// The bytes under `key`, or `None` where there are none.
     pub fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
         match &self.kind {
-            Kind::Folder => match fs::read(self.path.join(key)) {
+            Kind::Folder => match files::bytes(&self.path.join(key)) {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(e) if absent(&e) => Ok(None),
                 Err(e) => Err(Error::io(self.path.join(key), e)),

@@ -1,0 +1,152 @@
+//! A look at metadata of parquet before the crate reads them. What a struct holds beyond the fields that the
+//! crate knows is passed over by it, lists of as many elements as they claim: a list of booleans, or
+//! of lists of them, takes it for ever without a byte being read.
+//!
+//! Thrift's compact protocol:
+//! ```text
+//! struct   fields, 0                  field: (step of the number << 4 | type), value
+//! value    1, 2 true, false: nothing; 3 one byte; 4, 5, 6 varint; 7 eight bytes; 8 varint, bytes;
+//!          9, 10 list: (length << 4 | type), varint if 15, values; 11 map: varint, types, pairs;
+//!          12 struct; 13 sixteen bytes
+//! ```
+
+use std::io::Read;
+
+/// Structs and lists inside each other deeper than this are no metadata of parquet.
+const DEEPEST: usize = 16;
+
+/// Checks that a struct ends within `room` bytes and that every element of a list takes a byte.
+pub(super) fn check(source: impl Read, room: u64) -> Result<(), String> {
+    Walk { source, room }.fields(0)
+}
+
+struct Walk<R> {
+    source: R,
+    /// Bytes that are left.
+    room: u64,
+}
+
+impl<R: Read> Walk<R> {
+    fn byte(&mut self) -> Result<u8, String> {
+        let mut byte = [0];
+        self.take(1)?;
+        self.source.read_exact(&mut byte).map_err(|_| "cut short")?;
+        Ok(byte[0])
+    }
+
+    fn take(&mut self, n: u64) -> Result<(), String> {
+        self.room = self.room.checked_sub(n).ok_or("claims more than the file has")?;
+        Ok(())
+    }
+
+    fn skip(&mut self, n: u64) -> Result<(), String> {
+        self.take(n)?;
+        let skipped = std::io::copy(&mut self.source.by_ref().take(n), &mut std::io::sink());
+        if skipped.is_ok_and(|skipped| skipped == n) { Ok(()) } else { Err("cut short".into()) }
+    }
+
+    fn varint(&mut self) -> Result<u64, String> {
+        let mut value = 0;
+        for shift in (0..70).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err("a number that does not end".into())
+    }
+
+    fn fields(&mut self, depth: usize) -> Result<(), String> {
+        if depth > DEEPEST {
+            return Err("nested too deep".into());
+        }
+        loop {
+            let head = self.byte()?;
+            if head & 15 == 0 {
+                return Ok(());
+            }
+            if head >> 4 == 0 {
+                self.varint()?;
+            }
+            self.value(head & 15, depth)?;
+        }
+    }
+
+    fn value(&mut self, kind: u8, depth: usize) -> Result<(), String> {
+        match kind {
+            1 | 2 => Ok(()),
+            3 => self.skip(1),
+            4..=6 => self.varint().map(drop),
+            7 => self.skip(8),
+            8 => {
+                let length = self.varint()?;
+                self.skip(length)
+            }
+            9 | 10 => {
+                let head = self.byte()?;
+                let n = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+                self.elements(n, &[head & 15], depth)
+            }
+            11 => match self.varint()? {
+                0 => Ok(()),
+                n => {
+                    let kinds = self.byte()?;
+                    self.elements(n, &[kinds >> 4, kinds & 15], depth)
+                }
+            },
+            12 => self.fields(depth + 1),
+            13 => self.skip(16),
+            other => Err(format!("a value of the unknown type {other}")),
+        }
+    }
+
+    fn elements(&mut self, n: u64, kinds: &[u8], depth: usize) -> Result<(), String> {
+        if n > self.room || depth > DEEPEST {
+            return Err(format!("a list of {n} elements in {} bytes", self.room));
+        }
+        for _ in 0..n {
+            for &kind in kinds {
+                match kind {
+                    // In a list they take a byte. None of parquet's lists has them.
+                    1 | 2 => return Err("a list of booleans".into()),
+                    kind => self.value(kind, depth + 1)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    fn said(bytes: &[u8]) -> String {
+        check(bytes, bytes.len() as u64).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_sound_struct_passes_whatever_its_fields() {
+        // i32 -1; text "ab"; list of two structs, one with a boolean; map of i32 to bytes; end.
+        let lists = [0x19, 0x2c, 0x11, 0, 0];
+        let map = [0x1b, 1, 0x58, 7, 1, b'x'];
+        let whole = [&[0x15, 1, 0x18, 2, b'a', b'b'], &lists[..], &map, &[0]].concat();
+        assert_eq!(said(&whole), "");
+        for end in 0..whole.len() {
+            assert!(!said(&whole[..end]).is_empty(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn lists_that_would_take_for_ever_are_refused() {
+        // 2^31 booleans; 2^31 lists; and lists in lists in lists.
+        assert!(said(&[0x19, 0xf1, 0xff, 0xff, 0xff, 0xff, 7, 0]).contains("elements in"));
+        assert!(said(&[0x19, 0xf9, 0xff, 0xff, 0xff, 0xff, 7, 0]).contains("elements in"));
+        assert!(said(&[0x19, 0x21, 1, 1, 0]).contains("booleans"));
+        assert!(
+            said(&[0x19; 100]).contains("nested too deep") || said(&[0x19; 100]).contains("list")
+        );
+        assert!(said(&[0x1c; 100]).contains("nested too deep"));
+    }
+}
