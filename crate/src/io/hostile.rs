@@ -66,8 +66,7 @@ pub(super) static LINKS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     write_h5ad(&plain(2), dir.path().join("other.h5ad")).unwrap();
     assert!(Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
-    for (name, target, object) in
-        [("secret", "other.h5ad", "/uns/title"), ("waiting", "pipe", "/")]
+    for (name, target, object) in [("secret", "other.h5ad", "/uns/title"), ("waiting", "pipe", "/")]
     {
         let path = dir.path().join(format!("{name}.h5ad"));
         write_h5ad(&plain(3), &path).unwrap();

@@ -6,12 +6,8 @@
 //! | `delimited` | text: layout, types, rows |
 //! | `records`, `field` | text: blocks, records and fields; numbers and missing values |
 //! | `labelled` | text: matrices of counts with several labels a row |
-<<<<<<< .merge_file_AUqZNp
-//! | `parquet`, `chunk`, `pages`, `source` | parquet: footer; columns; pages of texts; the file |
-=======
 //! | `parquet`, `chunk`, `pages` | parquet: footer; columns; pages of texts |
 //! | `source`, `thrift` | parquet: the file; what its headers claim |
->>>>>>> .merge_file_BNziyY
 //! | `matrix` | text: numbers with named rows and columns, as a sparse matrix |
 //! | `column` | columns while they are put together from pieces |
 
