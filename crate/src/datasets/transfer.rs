@@ -314,11 +314,12 @@ fn ask(url: &str, have: u64, version: Option<&str>, patience: Duration, news: &S
     if news.send(News::Head(head)).is_err() {
         return;
     }
-    let mut body = response.into_body().into_reader();
     if !has_body {
+        // The page that comes with a refusal is of no use.
         let _ = news.send(News::End);
         return;
     }
+    let mut body = response.into_body().into_reader();
     loop {
         let mut buffer = vec![0; 1 << 17];
         let message = match body.read(&mut buffer) {
