@@ -1,6 +1,8 @@
 //! What a notebook wants in scope: `use spatialkit::prelude::*;`.
 
-pub use crate::anndata::{AnnData, Categorical, Column, Frame, Matrix, Value};
+pub use crate::anndata::{
+    AnnData, Categorical, Column, Concat, Frame, How, Matrix, Merge, Select, Value,
+};
 pub use crate::datasets::{self, Synthetic};
 pub use crate::error::{Error, Result};
 pub use crate::models::{Preset, Stamgc};

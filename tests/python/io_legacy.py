@@ -131,7 +131,7 @@ def st(ours, counts, spots, labels=None, clusters=None, image=None, full_width=N
     if clusters:
         t = pd.read_csv(clusters, sep="\t", index_col=0)
         t.index = [f"{a}x{b}" for a, b in zip(t.x, t.y)]
-        expected["cluster"] = t.label.reindex(both).map(lambda v: v if pd.isna(v) else str(v))
+        expected["cluster"] = t.label.astype(str).reindex(both)
         for name in ("patient_id", "ids", "warped_x", "warped_y"):
             expected[name] = t[name].reindex(both)
         left[Path(clusters).name] = [n for n in t.index if n not in x.index]

@@ -177,7 +177,7 @@ fn made(kind: usize) -> AnnData {
         (0..n).map(|i| format!("{}{i}", if kind == 2 { "y" } else { "x" })).collect();
     let mut a = AnnData::new(x.clone(), Frame::new(obs), Frame::new(var)).unwrap();
 
-    let text = |i: usize| (i % 3 != 0).then(|| format!("t{}", i * (kind + 1)));
+    let text = |i: usize| (!i.is_multiple_of(3)).then(|| format!("t{}", i * (kind + 1)));
     let labels: Vec<Option<String>> = (0..n).map(text).collect();
     let full: Vec<Option<String>> = (0..n).map(|i| Some(format!("n{i}"))).collect();
     let mut layer = Categorical::from_labels(&labels);
@@ -186,7 +186,8 @@ fn made(kind: usize) -> AnnData {
     layer.ordered = kind < 2;
     obs.insert("ordered", layer.clone()).unwrap();
     obs.insert("name", Column::Str(full.clone())).unwrap();
-    obs.insert("mixed", if kind % 2 == 0 { Column::Str(full) } else { layer.into() }).unwrap();
+    obs.insert("mixed", if kind.is_multiple_of(2) { Column::Str(full) } else { layer.into() })
+        .unwrap();
     let number: Column = match kind {
         0 => (0..n as i8).collect::<Vec<_>>().into(),
         1 => (0..n as u8).collect::<Vec<_>>().into(),
@@ -208,7 +209,7 @@ fn made(kind: usize) -> AnnData {
     .unwrap();
     let yes: Vec<bool> = (0..n).map(|i| i % 2 == 0).collect();
     obs.insert("yes", if kind == 1 { nullable(Values::Bool(yes)) } else { yes.into() }).unwrap();
-    if kind % 2 == 0 {
+    if kind.is_multiple_of(2) {
         obs.insert("only_int", vec![kind as i32; n]).unwrap();
         obs.insert("only_float", vec![0.25f32; n]).unwrap();
         obs.insert("only_bool", vec![true; n]).unwrap();

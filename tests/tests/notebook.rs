@@ -197,6 +197,24 @@ fn every_reader_and_writer_works_from_a_cell() {
             format!("{slide}/truth.txt"),
         ));
     }
+    if let Some(fixtures) = shared("readers of zarr stores and MuData", "data/fixtures") {
+        let fixtures = fixtures.to_str().unwrap();
+        cells.push(format!(
+            "let sample = io::SpatialData::open({0:?})?;
+             assert_eq!(io::read_zarr({1:?})?.n_vars(), sample.table(\"table\")?.n_vars());
+             assert_eq!(sample.image(\"blobs_image\", 0)?.shape, [3, 64, 64]);
+             let radius = sample.shapes(\"blobs_circles\")?.table;
+             assert_eq!(radius.len(), 5);
+             assert_eq!(sample.points(\"blobs_points\")?.read()?.len(), 200);
+             let mdata = io::read_mudata({2:?})?;
+             io::write_h5mu(&mdata, {3:?})?;
+             assert_eq!(io::read_mudata({3:?})?, mdata);",
+            format!("{fixtures}/spatialdata_blobs_v3.zarr"),
+            format!("{fixtures}/spatialdata_blobs_v3.zarr/tables/table"),
+            format!("{fixtures}/mudata/v0.4.1/mdata_axis0.h5mu"),
+            file("a.h5mu"),
+        ));
+    }
     let placenta = "data/visium_mouse_placenta/filtered_feature_bc_matrix";
     if let Some(folder) = shared("reader of mtx folders", placenta) {
         cells.push(format!("io::read_10x_mtx({:?})?.n_obs()", folder.to_str().unwrap()));

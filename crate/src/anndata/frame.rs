@@ -293,7 +293,12 @@ impl Frame {
         if column.len() != self.len() {
             return Err(Error::shape(format!("column `{name}`"), self.len(), column.len()));
         }
-        self.strings.remove(&name);
+        // Text of which some is missing has no other type.
+        if matches!(&column, Column::Str(texts) if texts.iter().any(Option::is_none)) {
+            self.strings.insert(name.clone());
+        } else {
+            self.strings.remove(&name);
+        }
         self.columns.insert(name, column);
         Ok(())
     }

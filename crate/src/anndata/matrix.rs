@@ -1,8 +1,9 @@
 //! [`Matrix`]: a two-dimensional array, dense or sparse, with its element type.
 
 use super::Values;
+use super::take::running_sum;
+use super::values::same_type;
 use crate::error::{Error, Result};
-use crate::with_values;
 use ndarray::Array2;
 use rayon::prelude::*;
 
@@ -99,32 +100,25 @@ impl Sparse {
         self.indices.len()
     }
 
-    /// The same numbers compressed along the other axis, indices sorted.
-    fn recompressed(&self, minor: usize) -> (Vec<usize>, Vec<u32>, Vec<usize>) {
-        let mut indptr = vec![0usize; minor + 1];
-        for &i in &self.indices {
-            indptr[i as usize + 1] += 1;
-        }
-        for i in 0..minor {
-            indptr[i + 1] += indptr[i];
-        }
+    /// The same numbers compressed along the other axis, of length `minor`, indices sorted.
+    fn to_other_axis(&self, minor: usize) -> Sparse {
+        let mut counts = vec![0usize; minor];
+        self.indices.iter().for_each(|&i| counts[i as usize] += 1);
+        let indptr = running_sum(counts);
         let mut next = indptr.clone();
         let mut indices = vec![0u32; self.nnz()];
-        let mut source = vec![0usize; self.nnz()];
-        for major in 0..self.indptr.len() - 1 {
-            for k in self.indptr[major]..self.indptr[major + 1] {
-                let slot = &mut next[self.indices[k] as usize];
-                indices[*slot] = major as u32;
-                source[*slot] = k;
-                *slot += 1;
+        let values = same_type!(&self.values, v => {
+            let mut out = vec![Default::default(); v.len()];
+            for major in 0..self.indptr.len() - 1 {
+                for k in self.indptr[major]..self.indptr[major + 1] {
+                    let slot = &mut next[self.indices[k] as usize];
+                    indices[*slot] = major as u32;
+                    out[*slot] = v[k];
+                    *slot += 1;
+                }
             }
-        }
-        (indptr, indices, source)
-    }
-
-    fn to_other_axis(&self, minor: usize) -> Sparse {
-        let (indptr, indices, source) = self.recompressed(minor);
-        let values = self.values.take(&source);
+            out
+        });
         Sparse { nrows: self.nrows, ncols: self.ncols, indptr, indices, values }
     }
 }
@@ -196,19 +190,18 @@ impl Matrix {
             Matrix::Dense(m) => {
                 let mut indptr = vec![0];
                 let mut indices = Vec::new();
-                let mut source = Vec::new();
-                with_values!(&m.values, v => {
+                let values = same_type!(&m.values, v => {
+                    let mut out = Vec::new();
                     for r in 0..m.nrows {
-                        for c in 0..m.ncols {
-                            if v[r * m.ncols + c] as f64 != 0.0 {
-                                indices.push(c as u32);
-                                source.push(r * m.ncols + c);
-                            }
+                        let row = v[r * m.ncols..(r + 1) * m.ncols].iter().enumerate();
+                        for (c, &x) in row.filter(|(_, x)| is_stored(*x)) {
+                            indices.push(c as u32);
+                            out.push(x);
                         }
-                        indptr.push(source.len());
+                        indptr.push(out.len());
                     }
+                    out
                 });
-                let values = m.values.take(&source);
                 Sparse { nrows: m.nrows, ncols: m.ncols, indptr, indices, values }
             }
         }
@@ -305,6 +298,11 @@ impl Matrix {
         }
         out
     }
+}
+
+/// Whether a sparse matrix stores it: everything but 0 (and `false`).
+fn is_stored<T: Default + PartialEq>(x: &T) -> bool {
+    *x != T::default()
 }
 
 impl From<Array2<f32>> for Matrix {

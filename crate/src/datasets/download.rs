@@ -174,9 +174,11 @@ impl Downloads {
         for attempt in 0..=self.retries {
             match transfer.run() {
                 Ok(()) => break,
-                Err(Broken::Final(e)) => return Err(e),
-                Err(Broken::Passing(e)) if attempt == self.retries => return Err(e),
-                Err(Broken::Passing(_)) => {}
+                Err(Broken::Passing(_)) if attempt < self.retries => {}
+                Err(Broken::Passing(e) | Broken::Final(e)) => {
+                    transfer.discard_if_empty();
+                    return Err(e);
+                }
             }
             transfer::pause(wait)?;
             wait = wait.saturating_mul(2);

@@ -20,7 +20,7 @@ mod transfer;
 mod unpack;
 
 pub use download::Downloads;
-pub use public::{dlpfc, fetch, her2st_files, stimage_files, visium_sge};
+pub use public::{dlpfc, fetch, her2st, stimage, visium_sge};
 pub use registry::list;
 
 use crate::anndata::{AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Value};

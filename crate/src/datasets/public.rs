@@ -40,25 +40,25 @@ pub fn dlpfc(section: &str) -> Result<AnnData> {
     Downloads::new().dlpfc(section)
 }
 
-/// Downloads a section of HER2+ breast cancer (Andersson et al. 2021), `A1` to `H3`: counts, spots,
-/// clusters, the pathologist's labels for one section of each tumour, and the image. Gives the
-/// folder of the collection, in the layout of the authors' repository. All but the images are
-/// checked against the authors' repository at one commit.
+/// A section of HER2+ breast cancer (Andersson et al. 2021), `A1` to `H3`: counts, spots, clusters,
+/// the pathologist's labels for one section of each tumour, and the image, read as
+/// [`io::Her2st`](crate::io::Her2st) reads them. All but the images are checked against the
+/// authors' repository at one commit; an image holds as it came at its first download.
 ///
 /// # Errors
 /// As [`visium_sge`].
-pub fn her2st_files(section: &str) -> Result<PathBuf> {
-    Downloads::new().her2st_files(section)
+pub fn her2st(section: &str) -> Result<AnnData> {
+    Downloads::new().her2st(section)
 }
 
-/// Downloads a slide of STimage-1K4M (Chen et al. 2024) by its name in the collection's catalogue,
-/// e.g. `Human_Breast_Andersson_10142021_ST_A1`: counts, coordinates and image. Gives the folder of
-/// the collection, in its own layout with its catalogue (`meta/…csv`) beside. The files have no
-/// published checksums: those of the first download are recorded.
+/// A slide of STimage-1K4M (Chen et al. 2024) by its name in the collection's catalogue, e.g.
+/// `Human_Breast_Andersson_10142021_ST_A1`: counts, coordinates and image, read as
+/// [`io::StImage`](crate::io::StImage) reads them. The files have no published checksums: those of
+/// the first download are recorded and hold from then on.
 ///
 /// # Errors
 /// [`Error::MissingKey`](crate::Error::MissingKey) for another name, with names that begin alike,
 /// and those of [`Downloads::fetch`].
-pub fn stimage_files(slide: &str) -> Result<PathBuf> {
-    Downloads::new().stimage_files(slide)
+pub fn stimage(slide: &str) -> Result<AnnData> {
+    Downloads::new().stimage(slide)
 }

@@ -47,7 +47,7 @@ fn entries() -> impl Iterator<Item = Entry> {
 /// The slides that can be downloaded, a row each, named as the functions take them: `collection`
 /// (the function), `files`, and `bytes` where they are known for all of them.
 ///
-/// The slides of STimage-1K4M are in its own catalogue; see [`stimage_files`](super::stimage_files).
+/// The slides of STimage-1K4M are in its own catalogue; see [`stimage`](super::stimage).
 pub fn list() -> Frame {
     let mut rows: Vec<(&str, &str, i64, Option<u64>)> = Vec::new();
     for e in entries().filter(|e| e.slide != "*") {
@@ -136,19 +136,24 @@ impl Downloads {
 }
 
 impl Downloads {
-    /// Downloads a section of HER2ST; see [`her2st_files`](super::her2st_files).
+    /// A section of HER2ST; see [`her2st`](super::her2st).
     ///
     /// # Errors
-    /// As [`her2st_files`](super::her2st_files).
-    pub fn her2st_files(&self, section: &str) -> Result<PathBuf> {
-        self.slide("her2st", section)
+    /// As [`her2st`](super::her2st).
+    pub fn her2st(&self, section: &str) -> Result<AnnData> {
+        io::Her2st::open(self.slide("her2st", section)?)?.section(section)
     }
 
-    /// Downloads a slide of STimage-1K4M; see [`stimage_files`](super::stimage_files).
+    /// A slide of STimage-1K4M; see [`stimage`](super::stimage).
     ///
     /// # Errors
-    /// As [`stimage_files`](super::stimage_files).
-    pub fn stimage_files(&self, slide: &str) -> Result<PathBuf> {
+    /// As [`stimage`](super::stimage).
+    pub fn stimage(&self, slide: &str) -> Result<AnnData> {
+        io::StImage::open(self.stimage_files(slide)?)?.slide(slide)
+    }
+
+    /// Downloads a slide of STimage-1K4M and gives the folder of the collection.
+    pub(super) fn stimage_files(&self, slide: &str) -> Result<PathBuf> {
         let catalogue = entries().find(|e| e.collection == "stimage");
         let Some(catalogue) = catalogue else {
             return Err(Error::missing_key("datasets", "collection", "stimage", [""; 0]));

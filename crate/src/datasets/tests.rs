@@ -291,6 +291,7 @@ fn a_server_in_trouble_is_asked_again_and_one_that_says_no_is_not() {
     let e = d.retries(2).fetch("https://example.org/busy.h5", None).unwrap_err().to_string();
     assert!(e.contains("503"), "{e}");
     assert_eq!(server.asked().len(), 7);
+    assert_eq!(names(dir.path()), ["slide.h5", "slide.h5.sha256"], "nothing came, nothing is left");
 }
 
 #[test]

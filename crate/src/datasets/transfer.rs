@@ -118,6 +118,13 @@ impl Transfer {
         let _ = fs::remove_file(&self.from);
     }
 
+    /// Leaves nothing behind where nothing has arrived.
+    pub(super) fn discard_if_empty(&self) {
+        if self.file.metadata().is_ok_and(|m| m.len() == 0) {
+            self.discard();
+        }
+    }
+
     /// Gives the whole file its name.
     pub(super) fn finish(self, path: &Path) -> Result<()> {
         self.file.sync_all().map_err(|e| unwritable(&self.part, e))?;
@@ -307,8 +314,13 @@ fn ask(url: &str, have: u64, version: Option<&str>, patience: Duration, news: &S
     if news.send(News::Head(head)).is_err() {
         return;
     }
+    if !has_body {
+        // The page that comes with a refusal is of no use.
+        let _ = news.send(News::End);
+        return;
+    }
     let mut body = response.into_body().into_reader();
-    while has_body {
+    loop {
         let mut buffer = vec![0; 1 << 17];
         let message = match body.read(&mut buffer) {
             Ok(0) => break,

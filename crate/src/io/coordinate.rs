@@ -53,10 +53,9 @@ fn produce(path: &Path, mut file: File, send: SyncSender<Result<Vec<u8>>>) {
     loop {
         let mut block = Vec::with_capacity(rest.len() + BLOCK);
         block.append(&mut rest);
-        let before = block.len();
         let read = text.by_ref().take(BLOCK as u64).read_to_end(&mut block);
         let last = match read {
-            Ok(n) => n == 0,
+            Ok(n) => n < BLOCK,
             Err(e) => {
                 let e = match head == GZIP {
                     true => Error::format(path, format!("damaged gzip file: {e}"))
@@ -70,14 +69,10 @@ fn produce(path: &Path, mut file: File, send: SyncSender<Result<Vec<u8>>>) {
         if !last {
             match memchr::memrchr(b'\n', &block) {
                 Some(end) => rest = block.split_off(end + 1),
-                None if before > 0 => {
+                None => {
                     let e = Error::format(path, "a line of more than 4 MB: not a matrix");
                     let _ = send.send(Err(e));
                     return;
-                }
-                None => {
-                    rest = block;
-                    continue;
                 }
             }
         }

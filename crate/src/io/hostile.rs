@@ -6,6 +6,7 @@ use crate::anndata::{AnnData, Frame};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 fn plain(n: usize) -> AnnData {
@@ -60,8 +61,29 @@ fn deep_nesting_is_refused() {
     assert!(e.contains("too deep"), "{e}");
 }
 
+/// Files with links to others, made before this process forgets how to make or follow any.
+pub(super) static LINKS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    write_h5ad(&plain(2), dir.path().join("other.h5ad")).unwrap();
+    assert!(Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
+    for (name, target, object) in [("secret", "other.h5ad", "/uns/title"), ("waiting", "pipe", "/")]
+    {
+        let path = dir.path().join(format!("{name}.h5ad"));
+        write_h5ad(&plain(3), &path).unwrap();
+        let file = hdf5::File::open_rw(&path).unwrap();
+        file.link_external(target, object, &format!("uns/{name}")).unwrap();
+        file.close().unwrap();
+    }
+    dir
+});
+
 #[test]
 fn what_lies_in_other_files_is_not_read() {
+    // A pipe would keep whoever opens it.
+    for name in ["secret", "waiting"] {
+        let e = read(LINKS.path().join(format!("{name}.h5ad"))).unwrap_err().to_string();
+        assert!(e.contains(&format!("`uns/{name}`")) && e.contains("another file"), "{e}");
+    }
     let e = said(|f, dir| {
         let secret = dir.join("secret");
         std::fs::write(&secret, "for nobody").unwrap();

@@ -246,8 +246,28 @@ fn a_heap_without_end_is_refused() {
     let heap = bytes.windows(4).position(|w| w == b"GCOL").unwrap();
     bytes[heap + 16..heap + 32].fill(0);
     fs::write(&path, bytes).unwrap();
+    // HDF5 is kept away from the heap; ours finds that the text is gone.
     let e = read_h5ad(&path).unwrap_err().to_string();
-    assert!(e.contains("heap of texts"), "{e}");
+    assert!(e.contains("a text is not where it should be"), "{e}");
+}
+
+#[test]
+fn a_text_attribute_longer_than_the_file_is_refused_before_memory_is_taken() {
+    let (_dir, path) = write_everything();
+    let mut bytes = fs::read(&path).unwrap();
+    // The attribute's message: version, flags and three sizes, the name, its type and its space.
+    let name = bytes.windows(14).position(|w| w == b"encoding-type\0").unwrap();
+    let version = if bytes[name - 8] == 1 { 1 } else { 3 };
+    let head = name - if version == 1 { 8 } else { 9 };
+    let size = |i: usize| usize::from(u16::from_le_bytes([bytes[head + i], bytes[head + i + 1]]));
+    let padded = |n: usize| if version == 1 { n.next_multiple_of(8) } else { n };
+    let length = name + padded(size(2)) + padded(size(4)) + padded(size(6));
+    bytes[length..length + 4].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let e = read_h5ad(&path).unwrap_err().to_string();
+    // A header with a checksum gives it away before the attribute is looked at.
+    let found = e.contains("attribute `encoding-type`") && e.contains("longer than the file");
+    assert!(found || e.contains("checksum"), "{e}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn inner(folder: &Path) -> PathBuf {
 /// A table of a Xenium folder, whichever way it is written.
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     let path = |ending: &&str| folder.join(format!("{name}.{ending}"));
-    ["parquet", "csv.gz", "csv"].iter().map(|e| path(&e)).find(|p| p.is_file())
+    ["parquet", "csv.gz", "csv"].iter().map(path).find(|p| p.is_file())
 }
 
 impl Xenium {

@@ -58,7 +58,7 @@ fn stacked(parts: &[(Option<&Column>, usize)]) -> Column {
     }
     let gap = plain.iter().any(Option::is_none);
     let nullable = plain.iter().flatten().any(|c| matches!(c, Column::Nullable { .. }));
-    let kind = plain.iter().flatten().map(|c| kind(c)).reduce(Kind::promote).unwrap_or(Kind::F64);
+    let kind = plain.iter().flatten().map(kind).reduce(Kind::promote).unwrap_or(Kind::F64);
     let nullable = nullable || (gap && kind == Kind::Bool);
     let kind = if gap && !nullable && !kind.is_float() { Kind::F64 } else { kind };
 

@@ -90,13 +90,13 @@ pub(super) fn same_entry(a: &Entry, b: &Entry) -> bool {
 
 /// Equal numbers of one type, NaN included.
 fn same_values(a: &Values, b: &Values) -> bool {
-    fn eq<T: PartialEq>(a: &[T], b: &[T]) -> bool {
-        // Only NaN differs from itself.
-        a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x == y || (x != x && y != y))
+    fn eq<T: Copy + PartialEq>(a: &[T], b: &[T], nan: impl Fn(T) -> bool) -> bool {
+        let same = |(&x, &y): (&T, &T)| x == y || (nan(x) && nan(y));
+        a.len() == b.len() && a.iter().zip(b).all(same)
     }
     match (a, b) {
-        (Values::F32(a), Values::F32(b)) => eq(a, b),
-        (Values::F64(a), Values::F64(b)) => eq(a, b),
+        (Values::F32(a), Values::F32(b)) => eq(a, b, f32::is_nan),
+        (Values::F64(a), Values::F64(b)) => eq(a, b, f64::is_nan),
         (a, b) => a == b,
     }
 }

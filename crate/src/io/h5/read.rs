@@ -15,6 +15,7 @@ use hdf5_sys::h5s::H5S_ALL;
 use hdf5_sys::h5t::{H5T_DIR_DEFAULT, H5Tget_native_type, H5Treclaim};
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 /// A data set may expand this much over the bytes stored: deflate cannot do better than 1:1032.
 pub(super) const MOST_EXPANSION: u64 = 1100;
@@ -152,7 +153,7 @@ pub(super) fn attribute(
     name: &str,
 ) -> Result<(Vec<usize>, Elements), String> {
     let (shape, n) = attribute_shape(attr)?;
-    let (_, dtype) = native(&attr.dtype().map_err(|e| super::cause(&e))?)?;
+    let (memory_type, dtype) = native(&attr.dtype().map_err(|e| super::cause(&e))?)?;
     if dtype == Dtype::Text
         && let Some(address) = address(of)
         && let Some(texts) = texts::attribute(source, address, name, n)
@@ -162,7 +163,11 @@ pub(super) fn attribute(
     if n > 0 && dtype.has_text() {
         source.check_heaps()?;
     }
-    attribute_by_hdf5(attr)
+    let (id, space) = (attr.id(), attr.space().map_err(|e| super::cause(&e))?);
+    let elements = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
+        H5Aread(id, memory, buffer)
+    })?;
+    Ok((shape, elements))
 }
 
 fn attribute_shape(attr: &hdf5::Attribute) -> Result<(Vec<usize>, usize), String> {
@@ -175,19 +180,6 @@ fn attribute_shape(attr: &hdf5::Attribute) -> Result<(Vec<usize>, usize), String
         return Err(format!("absurd shape {shape:?}"));
     }
     Ok((shape, n))
-}
-
-/// As [`attribute`], all of it by HDF5.
-pub(super) fn attribute_by_hdf5(attr: &hdf5::Attribute) -> Result<(Vec<usize>, Elements), String> {
-    let text = |e: hdf5::Error| super::cause(&e);
-    let (shape, n) = attribute_shape(attr)?;
-    let (memory_type, dtype) = native(&attr.dtype().map_err(text)?)?;
-    let space = attr.space().map_err(text)?;
-    let id = attr.id();
-    let elements = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
-        H5Aread(id, memory, buffer)
-    })?;
-    Ok((shape, elements))
 }
 
 /// Checks that HDF5 will find the elements in the file itself, in chunks of at most `bound` bytes.
@@ -209,7 +201,7 @@ fn check_storage(data: &hdf5::Dataset, bound: u64) -> Result<(), String> {
 
 /// Looks at everything that describes a data set, and at its elements if they take at most `small`
 /// bytes; HDF5 does all of it, and whatever it says is dropped.
-pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
+pub(super) fn glance(source: &Arc<Source>, data: &hdf5::Dataset, small: u64) {
     let _ = (data.chunk(), data.filters(), data.offset(), data.is_chunked());
     let _ = data.chunks_visit(|_| 0);
     let (Ok(space), Ok(file_type)) = (data.space(), data.dtype()) else { return };
@@ -218,7 +210,18 @@ pub(super) fn glance(data: &hdf5::Dataset, small: u64) {
     if check_storage(data, 0).is_err() {
         return;
     }
-    let n = space.shape().iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+    let shape = space.shape();
+    let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+    if dtype == Dtype::Text {
+        let (source, is_null) = (source.clone(), space.is_null());
+        let data = Data { source, key: String::new(), shape, is_null, inner: data.clone() };
+        if texts::reads(&data) {
+            return;
+        }
+    }
+    if dtype.has_text() && source.check_heaps().is_err() {
+        return;
+    }
     if !space.is_null() && (n as u64).saturating_mul(dtype.size() as u64).max(stored) <= small {
         let id = data.id();
         let _ = elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {

@@ -44,6 +44,11 @@ pub(super) fn read(data: &Data, n: usize) -> Option<Result<Vec<String>, String>>
     Some(follow(&data.source.file, data.source.size, &references))
 }
 
+/// Whether texts are stored in a way that HDF5 is not asked to read.
+pub(super) fn reads(data: &Data) -> bool {
+    Plan::new(data, REFERENCE).is_some()
+}
+
 fn references(data: &Data, n: usize) -> Option<Vec<Reference>> {
     let total = n.checked_mul(REFERENCE)?;
     let mut bytes = Vec::new();

@@ -88,7 +88,7 @@ impl Reader<'_> {
         let mut out = MuData::default();
         for name in names {
             let group = mods.group(&name)?;
-            if !self.skips(&group.key()) {
+            if !self.skips(group.key()) {
                 out.modalities.insert(name, self.anndata(&group)?);
             }
         }

@@ -22,6 +22,8 @@ pub(super) struct Stored {
     pub form: Form,
 }
 
+// There are a few of these at a time, never many.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Form {
     Dense(Slabs),
     Sparse { by_rows: bool, indptr: Vec<usize>, indices: Slabs, values: Slabs },

@@ -53,7 +53,10 @@ pub struct SpatialData {
 /// Whether `root` holds elements of SpatialData.
 pub(super) fn is_spatialdata(root: &store::Group) -> bool {
     let has = |name| root.contains(name);
-    !has("obs") && !has("X") && (has("table") || KINDS.into_iter().any(has))
+    matches!(root, store::Group::Zarr(_))
+        && !has("obs")
+        && !has("X")
+        && (has("table") || KINDS.into_iter().any(has))
 }
 
 /// The one table of a store, as an AnnData object of its own.

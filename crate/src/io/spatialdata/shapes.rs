@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path, transforms: Map<Transform>) -> Result<Shapes> {
     let mut frame = match &index {
         Some(name) if table.columns().contains(name) => {
             let names = table.select(&[name])?;
-            let names = names.get(name).map_or(vec![], |column| names_of(column));
+            let names = names.get(name).map_or(vec![], names_of);
             let mut frame = Frame::new(names);
             frame.index_name = Some(name.clone()).filter(|n| !n.starts_with("__"));
             frame

@@ -44,6 +44,7 @@ impl Elements {
     }
 }
 
+// One arm's conversion is always to the type itself, or to a wider one.
 macro_rules! whole_numbers {
     ($values:expr, $v:ident => $convert:expr) => {
         match $values {
@@ -61,6 +62,7 @@ macro_rules! whole_numbers {
 }
 
 /// Values as positions, or which of them is none.
+#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
 pub(in crate::io) fn positions(values: Values) -> Result<Vec<usize>, String> {
     whole_numbers!(values, v => v
         .iter()
@@ -69,6 +71,7 @@ pub(in crate::io) fn positions(values: Values) -> Result<Vec<usize>, String> {
 }
 
 /// Values as `u32`, or which of them is negative or too large.
+#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
 pub(in crate::io) fn indices(values: Values) -> Result<Vec<u32>, String> {
     let values = match values {
         Values::U32(v) => return Ok(v),

@@ -319,7 +319,6 @@ fn layout(
 fn sniff(path: &Path, text: &[u8]) -> (Dialect, Vec<Vec<String>>) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let named = [".csv", ".tsv"].iter().any(|e| name.trim_end_matches(".gz").ends_with(e));
-    let blank = if named { None } else { Some(b' ') };
     let cut = |delimiter: u8| {
         let dialect = Dialect { delimiter };
         let mut head = Head::default();
@@ -329,14 +328,17 @@ fn sniff(path: &Path, text: &[u8]) -> (Dialect, Vec<Vec<String>>) {
     };
     let mut best = cut(b',');
     let mut most = 1;
-    for delimiter in [b'\t', b',', b';', b'|'].into_iter().chain(blank) {
+    for delimiter in *b"\t,;| " {
         let (dialect, records) = cut(delimiter);
         let first = records.first().map_or(0, Vec::len);
         let others = records.get(1).map_or(first, Vec::len);
         let even = others > 1
             && (first == others || first + 1 == others)
             && records.iter().skip(1).all(|r| r.len() == others);
-        if even {
+        // A `.csv` with blanks between numbers is a matrix; between words they are text.
+        let is_number = |f: &String| field::number(f.as_bytes()).is_some();
+        let words = delimiter == b' ' && named && !records.iter().flatten().all(is_number);
+        if even && !words {
             return (dialect, records);
         }
         if first > most && delimiter != b' ' {

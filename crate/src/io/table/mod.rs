@@ -6,10 +6,12 @@
 //! | `delimited` | text: layout, types, rows |
 //! | `records`, `field` | text: blocks, records and fields; numbers and missing values |
 //! | `labelled` | text: matrices of counts with several labels a row |
-//! | `parquet`, `pages`, `source` | parquet: footer and columns; pages of texts; the file |
+//! | `parquet`, `chunk`, `pages` | parquet: footer; columns; pages of texts |
+//! | `source`, `thrift` | parquet: the file; what its headers claim |
 //! | `matrix` | text: numbers with named rows and columns, as a sparse matrix |
 //! | `column` | columns while they are put together from pieces |
 
+mod chunk;
 mod column;
 mod delimited;
 mod field;
@@ -29,10 +31,11 @@ pub(in crate::io) use matrix::{Layout, TextMatrix};
 use crate::anndata::{Column, Frame};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, check_interrupt};
+use chunk::Chunk;
 use column::Gather;
 use delimited::Delimited;
 use field::Kind;
-use parquet::{Chunk, Group, Parquet};
+use parquet::{Group, Parquet};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 

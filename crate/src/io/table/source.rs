@@ -6,10 +6,11 @@ use crate::io::files;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Bytes that a page may take decompressed whatever its size, and those it may take more for each
 /// of its bytes. The header of a page states both; codecs reserve what it states.
@@ -21,14 +22,19 @@ const PAGE_RATIO: u64 = 4096;
 pub(super) struct Source {
     file: Arc<File>,
     size: u64,
+    /// Where the footer starts, and pages end.
+    footer: u64,
+    /// Where the headers of pages end that were checked and whose page was not asked for yet.
+    after_headers: Mutex<HashSet<u64>>,
 }
 
 impl Source {
     pub(super) fn open(path: &Path) -> Result<Source> {
         let size = files::check_file(path)?;
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let mut tail = [0u8; 4];
-        let whole = size >= 12 && read_at(&file, &mut tail, size - 4).is_ok() && tail == *b"PAR1";
+        let mut tail = [0u8; 8];
+        let whole = size >= 12 && read_at(&file, &mut tail, size - 8).is_ok();
+        let whole = whole && tail.ends_with(b"PAR1");
         if !whole {
             let mut head = [0u8; 4];
             let starts = read_at(&file, &mut head, 0).is_ok() && head == *b"PAR1";
@@ -41,17 +47,20 @@ impl Source {
                 }
             });
         }
-        Ok(Source { file: Arc::new(file), size })
+        let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+        let footer = (size - 8).checked_sub(length).ok_or_else(|| {
+            Error::format(path, "damaged parquet file: its footer is cut short")
+                .with_hint("Copy or download it again")
+        })?;
+        Ok(Source { file: Arc::new(file), size, footer, after_headers: Mutex::default() })
     }
 
     /// Checks the form of the footer, before the crate follows it.
     pub(super) fn check_footer(&self) -> std::result::Result<(), String> {
-        let mut length = [0u8; 4];
-        read_at(&self.file, &mut length, self.size - 8).map_err(|e| e.to_string())?;
-        let length = u64::from(u32::from_le_bytes(length));
-        let at = (self.size - 8).checked_sub(length).ok_or("its footer is cut short")?;
-        let footer = From { file: self.file.clone(), at, end: self.size - 8 };
-        thrift::check(BufReader::new(footer), length).map_err(|e| format!("its footer: {e}"))
+        let footer = From { file: self.file.clone(), at: self.footer, end: self.size - 8 };
+        let length = self.size - 8 - self.footer;
+        let checked = thrift::check(BufReader::new(footer), length);
+        checked.map(drop).map_err(|e| format!("its footer: {e}"))
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -102,26 +111,29 @@ impl Read for From {
 impl ChunkReader for Source {
     type T = BufReader<From>;
 
-    /// The crate asks for this where the header of a page starts.
+    /// The crate asks for this in the footer, where the header of a page starts, and where it ends
+    /// if it has read the header before.
     fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
         let start = start.min(self.size);
-        let mut head = [0u8; 32];
-        let n = head.len().min((self.size - start) as usize);
-        read_at(&self.file, &mut head[..n], start)?;
-        if let Some((full, packed)) = page_sizes(&head[..n])
-            && full > FREE_PAGE.max(packed.saturating_mul(PAGE_RATIO))
-        {
-            let reason = format!("a page claims to hold {full} bytes in {packed}");
-            return Err(ParquetError::General(reason));
-        }
-        let from = From { file: self.file.clone(), at: start, end: self.size };
-        // It asks for the last eight bytes too, which lead to the footer.
-        if start + 8 < self.size {
-            let header = From { file: self.file.clone(), at: start, end: self.size };
-            thrift::check(BufReader::with_capacity(512, header), self.size - start)
+        let from = |at| From { file: self.file.clone(), at, end: self.size };
+        let mut after = self.after_headers.lock().unwrap_or_else(|e| e.into_inner());
+        if start < self.footer && !after.remove(&start) {
+            let mut head = [0u8; 32];
+            let n = head.len().min((self.size - start) as usize);
+            read_at(&self.file, &mut head[..n], start)?;
+            if let Some((full, packed)) = page_sizes(&head[..n])
+                && full > FREE_PAGE.max(packed.saturating_mul(PAGE_RATIO))
+            {
+                let reason = format!("a page claims to hold {full} bytes in {packed}");
+                return Err(ParquetError::General(reason));
+            }
+            let header = BufReader::with_capacity(512, from(start));
+            let length = thrift::check(header, self.footer - start)
                 .map_err(|e| ParquetError::General(format!("the header of a page: {e}")))?;
+            after.insert(start + length);
         }
-        Ok(BufReader::with_capacity(512, from))
+        drop(after);
+        Ok(BufReader::with_capacity(512, from(start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> std::result::Result<Bytes, ParquetError> {

@@ -1,6 +1,6 @@
-//! A look at metadata of parquet before the crate reads them. What a struct holds beyond the fields that the
-//! crate knows is passed over by it, lists of as many elements as they claim: a list of booleans, or
-//! of lists of them, takes it for ever without a byte being read.
+//! A look at metadata of parquet before the crate reads them. What a struct holds beyond the fields
+//! that the crate knows is passed over by it, lists of as many elements as they claim: a list of
+//! booleans, or of lists of them, takes it for ever without a byte being read.
 //!
 //! Thrift's compact protocol:
 //! ```text
@@ -15,9 +15,12 @@ use std::io::Read;
 /// Structs and lists inside each other deeper than this are no metadata of parquet.
 const DEEPEST: usize = 16;
 
-/// Checks that a struct ends within `room` bytes and that every element of a list takes a byte.
-pub(super) fn check(source: impl Read, room: u64) -> Result<(), String> {
-    Walk { source, room }.fields(0)
+/// Checks that a struct ends within `room` bytes and that every element of a list takes a byte;
+/// how many bytes it has.
+pub(super) fn check(source: impl Read, room: u64) -> Result<u64, String> {
+    let mut walk = Walk { source, room };
+    walk.fields(0)?;
+    Ok(room - walk.room)
 }
 
 struct Walk<R> {

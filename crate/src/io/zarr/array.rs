@@ -46,8 +46,12 @@ impl Item for String {
             Ok::<usize, String>(u32::from_le_bytes(*head) as usize)
         };
         let count = number(&mut rest)?;
-        if count != n || count > bytes.len() / 4 {
+        if count != n {
             return Err(format!("{count} texts, where the chunk has {n}"));
+        }
+        // Each takes four bytes at least.
+        if count > rest.len() / 4 {
+            return Err("texts are cut short".into());
         }
         let mut texts = Vec::with_capacity(count);
         for _ in 0..count {

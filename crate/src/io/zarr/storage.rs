@@ -175,12 +175,18 @@ fn absent(e: &std::io::Error) -> bool {
     matches!(e.kind(), NotFound | NotADirectory | IsADirectory | InvalidFilename)
 }
 
-/// The folder inside an archive in which the store lies: the top, or the one folder there is.
+/// The folder inside an archive in which the store lies: the top, or the one folder at the top that
+/// is a store.
 fn root_of(entries: &BTreeMap<String, Entry>) -> String {
-    let has = |root: &str| METADATA.iter().any(|m| entries.contains_key(&format!("{root}{m}")));
-    let first = entries.keys().find_map(|k| k.split_once('/'));
-    match first.map(|(folder, _)| format!("{folder}/")) {
-        Some(root) if !has("") && has(&root) => root,
+    if METADATA.iter().any(|m| entries.contains_key(*m)) {
+        return String::new();
+    }
+    let tops = entries.keys().filter_map(|key| key.split_once('/'));
+    let mut stores: Vec<&str> =
+        tops.filter(|(_, file)| METADATA.contains(file)).map(|(folder, _)| folder).collect();
+    stores.dedup();
+    match stores[..] {
+        [one] => format!("{one}/"),
         _ => String::new(),
     }
 }
