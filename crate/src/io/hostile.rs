@@ -124,6 +124,57 @@ fn sizes_that_nothing_answers_for_are_refused() {
 }
 
 #[test]
+fn a_file_that_crashes_hdf5_is_refused() {
+    // An index of links (there are more than eight of them) that claims 65,535 in a node for a few.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5ad");
+    let mut adata = plain(3);
+    (0..40).for_each(|i| drop(adata.uns.insert(format!("entry {i}"), "x".into())));
+    write_h5ad(&adata, &path).unwrap();
+    assert_eq!(read(&path).unwrap().uns.len(), 41);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let indices = bytes.windows(4).enumerate().filter(|(_, w)| *w == b"BTHD");
+    let indices: Vec<usize> = indices.map(|(i, _)| i).collect();
+    assert!(!indices.is_empty());
+    for at in indices {
+        // "BTHD", version, kind, node: 4, record: 2, depth: 2, 2 percentages, root: 8, records: 2,
+        // in all: 8, checksum: 4.
+        bytes[at + 24..at + 26].fill(0xff);
+        let sum = checksum(&bytes[at..at + 34]);
+        bytes[at + 34..at + 38].copy_from_slice(&sum.to_le_bytes());
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let e = read(&path).unwrap_err().to_string();
+    assert!(e.contains("a.h5ad") && e.contains("damaged"), "{e}");
+}
+
+/// The checksum of HDF5's metadata (Bob Jenkins' lookup3).
+fn checksum(bytes: &[u8]) -> u32 {
+    let word = |w: &[u8]| w.iter().rev().fold(0u32, |n, &x| n << 8 | u32::from(x));
+    let [mut a, mut b, mut c] = [0xdead_beef_u32.wrapping_add(bytes.len() as u32); 3];
+    let blocks: Vec<&[u8]> = bytes.chunks(12).collect();
+    for (i, block) in blocks.iter().enumerate() {
+        let part = |k: usize| word(block.get(k..block.len().min(k + 4)).unwrap_or_default());
+        a = a.wrapping_add(part(0));
+        b = b.wrapping_add(part(4));
+        c = c.wrapping_add(part(8));
+        if i + 1 < blocks.len() {
+            for r in [4, 6, 8, 16, 19, 4] {
+                a = a.wrapping_sub(c) ^ c.rotate_left(r);
+                c = c.wrapping_add(b);
+                (a, b, c) = (b, c, a);
+            }
+        }
+    }
+    for (r, s, t) in [(14, 11, 25), (16, 4, 14)] {
+        c = (c ^ b).wrapping_sub(b.rotate_left(r));
+        a = (a ^ c).wrapping_sub(c.rotate_left(s));
+        b = (b ^ a).wrapping_sub(a.rotate_left(t));
+    }
+    (c ^ b).wrapping_sub(b.rotate_left(24))
+}
+
+#[test]
 fn a_file_that_is_replaced_while_it_is_open_stays_what_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let path: PathBuf = dir.path().join("a.h5ad");

@@ -421,6 +421,11 @@ fn every_bad_visium_folder_has_its_own_message() {
     assert!(e.contains("2 of 3 barcodes") && e.contains("`CCC-1`"), "{e}");
     let e = message(|p| fs::write(positions(p), format!("{POSITIONS}X-1,1,2\n")).unwrap());
     assert!(e.contains("line 5"), "{e}");
+    let last = "in_tissue,array_row,array_col,pxl_row,pxl_col,barcode\n1,2,3,4,5\n";
+    let e = message(|p| fs::write(positions(p), last).unwrap());
+    assert!(e.contains("line 2"), "{e}");
+    let e = message(|p| fs::write(positions(p), format!("{POSITIONS}X-1,1,2.5,3,4,5\n")).unwrap());
+    assert!(e.contains("line 5"), "{e}");
     let e = message(|p| fs::write(positions(p), HEADER).unwrap());
     assert!(e.contains("no position in this file"), "{e}");
     let e = message(|p| fs::remove_file(p.join("s1_filtered_feature_bc_matrix.h5")).unwrap());

@@ -61,40 +61,26 @@ pub fn renew(bytes: &mut [u8], block: Block) {
 
 /// Bob Jenkins' lookup3, which HDF5 uses for metadata.
 fn lookup3(bytes: &[u8]) -> u32 {
-    let init = 0xdead_beef_u32.wrapping_add(bytes.len() as u32);
-    let [mut a, mut b, mut c] = [init; 3];
     let word = |w: &[u8]| w.iter().rev().fold(0u32, |n, &x| n << 8 | u32::from(x));
-    let mut rest = bytes;
-    while rest.len() > 12 {
-        a = a.wrapping_add(word(&rest[..4]));
-        b = b.wrapping_add(word(&rest[4..8]));
-        c = c.wrapping_add(word(&rest[8..12]));
-        a = a.wrapping_sub(c) ^ c.rotate_left(4);
-        c = c.wrapping_add(b);
-        b = b.wrapping_sub(a) ^ a.rotate_left(6);
-        a = a.wrapping_add(c);
-        c = c.wrapping_sub(b) ^ b.rotate_left(8);
-        b = b.wrapping_add(a);
-        a = a.wrapping_sub(c) ^ c.rotate_left(16);
-        c = c.wrapping_add(b);
-        b = b.wrapping_sub(a) ^ a.rotate_left(19);
-        a = a.wrapping_add(c);
-        c = c.wrapping_sub(b) ^ b.rotate_left(4);
-        b = b.wrapping_add(a);
-        rest = &rest[12..];
+    let [mut a, mut b, mut c] = [0xdead_beef_u32.wrapping_add(bytes.len() as u32); 3];
+    let blocks = bytes.len().div_ceil(12);
+    for (i, block) in bytes.chunks(12).enumerate() {
+        let part = |k: usize| word(block.get(k..block.len().min(k + 4)).unwrap_or_default());
+        a = a.wrapping_add(part(0));
+        b = b.wrapping_add(part(4));
+        c = c.wrapping_add(part(8));
+        if i + 1 < blocks {
+            for r in [4, 6, 8, 16, 19, 4] {
+                a = a.wrapping_sub(c) ^ c.rotate_left(r);
+                c = c.wrapping_add(b);
+                (a, b, c) = (b, c, a);
+            }
+        }
     }
-    if rest.is_empty() {
-        return c;
+    for (r, s, t) in [(14, 11, 25), (16, 4, 14)] {
+        c = (c ^ b).wrapping_sub(b.rotate_left(r));
+        a = (a ^ c).wrapping_sub(c.rotate_left(s));
+        b = (b ^ a).wrapping_sub(a.rotate_left(t));
     }
-    let part = |from: usize| word(&rest[from.min(rest.len())..(from + 4).min(rest.len())]);
-    a = a.wrapping_add(part(0));
-    b = b.wrapping_add(part(4));
-    c = c.wrapping_add(part(8));
-    c = (c ^ b).wrapping_sub(b.rotate_left(14));
-    a = (a ^ c).wrapping_sub(c.rotate_left(11));
-    b = (b ^ a).wrapping_sub(a.rotate_left(25));
-    c = (c ^ b).wrapping_sub(b.rotate_left(16));
-    a = (a ^ c).wrapping_sub(c.rotate_left(4));
-    b = (b ^ a).wrapping_sub(a.rotate_left(14));
     (c ^ b).wrapping_sub(b.rotate_left(24))
 }

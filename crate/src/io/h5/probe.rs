@@ -114,7 +114,7 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     let own = resident();
     // With the library's lock held no other thread leaves it half-way in the copy. It is kept until
     // the copy has closed the files of this process: they are locked as long as anybody has them.
-    let child = sync(|| match unsafe { libc::fork() } {
+    let child = sync(|| match fork() {
         0 => {
             close_all_but(ends[1]);
             unsafe { libc::write(ends[1], [1u8].as_ptr().cast(), 1) };
@@ -137,6 +137,21 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     let signal = if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 };
     let memory = (usage.ru_maxrss as u64 * MAXRSS_UNIT).saturating_sub(own);
     Ok(Some(Outcome { signal, memory }))
+}
+
+/// A copy of this process. No signal's handler runs half-way, and the copy takes every signal.
+fn fork() -> libc::pid_t {
+    unsafe {
+        let (mut all, mut before) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let child = libc::fork();
+        if child == 0 {
+            libc::sigemptyset(&mut before);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        child
+    }
 }
 
 /// Closes every file of this process but one.
