@@ -14,8 +14,9 @@
 //! meet it in its place and name the key, or leave the member out as it was told to.
 //!
 //! It costs the walk, some milliseconds (the data are not read), and the copy of the page tables,
-//! some milliseconds for each GB that the process holds. A file that has not changed since is not looked at again. Where
-//! the system allows no second process, the file is opened without.
+//! some milliseconds for each GB that the process holds. A file that has not changed since is not
+//! looked at again. Where the system allows no second process, or the look takes suspiciously long
+//! without using the processor, the file is opened without.
 
 use super::{Source, read};
 use crate::error::{Error, Result};
@@ -26,6 +27,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Data sets up to this size are read as well: their elements may point to heaps.
 const SMALL: u64 = 1 << 20;
@@ -33,6 +35,8 @@ const SMALL: u64 = 1 << 20;
 const SLACK: u64 = 128 << 20;
 /// Address space that the walk may take; beyond it HDF5 reports an error.
 const ADDRESSES: u64 = 4 << 30;
+/// The look may take this long on the clock.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Groups nested deeper than this are left to the reader, which refuses them.
 const DEEPEST: usize = 64;
 
@@ -125,16 +129,29 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     Ok(Some(Outcome { signal, memory }))
 }
 
-/// Waits until the process at the other end is gone; ends it at an interrupt.
+/// Waits until the process at the other end is gone; ends it at an interrupt, and when it waits for
+/// something that will never come (a slow disk gets a minute).
 fn wait(child: libc::pid_t, end: i32) -> Result<()> {
+    let begun = Instant::now();
     let mut poll = libc::pollfd { fd: end, events: libc::POLLIN, revents: 0 };
-    while unsafe { libc::poll(&mut poll, 1, 100) } <= 0 {
-        if let Err(e) = check_interrupt() {
+    // Some other process may hold a copy of the end, so that this one is asked for as well.
+    while unsafe { libc::poll(&mut poll, 1, 100) } <= 0 && !is_over(child) {
+        let interrupted = check_interrupt();
+        if interrupted.is_err() || begun.elapsed() > PATIENCE {
             unsafe { libc::kill(child, libc::SIGKILL) };
-            return Err(e);
+            return interrupted;
         }
     }
     Ok(())
+}
+
+/// Whether a process has ended; it can still be waited for.
+fn is_over(child: libc::pid_t) -> bool {
+    let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let mut info = unsafe { std::mem::zeroed::<libc::siginfo_t>() };
+    let asked = unsafe { libc::waitid(libc::P_PID, child as libc::id_t, &mut info, how) };
+    // Nothing to report leaves the number of the signal at 0.
+    asked != 0 || info.si_signo != 0
 }
 
 /// Unit of `ru_maxrss`.
