@@ -101,6 +101,7 @@ pub(super) fn open(path: &Path) -> Result<Group> {
         own = files::open(path).map_err(|e| Error::io(path, e))?;
         file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
     }
+    let size = own.metadata().map_err(|e| Error::io(path, e))?.len();
     let userblock = file.userblock();
     let path = path.to_path_buf();
     let source = Source { path, file: own, size, userblock, endless: OnceLock::new() };

@@ -14,9 +14,8 @@
 //! meet it in its place and name the key, or leave the member out as it was told to.
 //!
 //! It costs the walk, some milliseconds (the data are not read), and the copy of the page tables,
-//! some milliseconds for each GB that the process holds. A file that has not changed since is not
-//! looked at again. Where the system allows no second process, or the look takes suspiciously long
-//! without using the processor, the file is opened without.
+//! 10 to 80 ms for each GB that the process holds. A file that has not changed since is not looked
+//! at again. Where the system allows no second process, the file is opened without.
 
 use super::{Source, read};
 use crate::error::{Error, Result};
@@ -34,9 +33,7 @@ const SMALL: u64 = 1 << 20;
 /// Memory that the walk may take beside four times the file.
 const SLACK: u64 = 128 << 20;
 /// Address space that the walk may take; beyond it HDF5 reports an error.
-const ADDRESSES: u64 = 4 << 30;
-/// The look may take this long on the clock.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ADDRESSES: u64 = 1 << 30;
 /// Groups nested deeper than this are left to the reader, which refuses them.
 const DEEPEST: usize = 64;
 
@@ -85,7 +82,7 @@ struct Outcome {
 impl Outcome {
     fn reason(&self, size: u64) -> Option<String> {
         match self.signal {
-            libc::SIGXCPU => Some("its structure leads in a circle".into()),
+            libc::SIGPROF => Some("its structure leads in a circle".into()),
             // Whoever ends processes from outside says nothing about the file.
             0 | libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP
                 if self.memory <= 4 * size + SLACK =>
@@ -110,14 +107,27 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
         return Ok(None);
     }
+    // No other program that is started meanwhile may hold an end.
+    for end in ends {
+        unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
     let own = resident();
-    // With the library's lock held no other thread leaves it half-way in the copy.
+    // With the library's lock held no other thread leaves it half-way in the copy. It is kept until
+    // the copy has closed the files of this process: they are locked as long as anybody has them.
     let child = sync(|| match unsafe { libc::fork() } {
-        0 => walk_and_exit(path, size),
-        child => child,
+        0 => {
+            close_all_but(ends[1]);
+            unsafe { libc::write(ends[1], [1u8].as_ptr().cast(), 1) };
+            walk_and_exit(path, size)
+        }
+        child => {
+            unsafe { libc::close(ends[1]) };
+            let mut closed = [0u8];
+            unsafe { libc::read(ends[0], closed.as_mut_ptr().cast(), 1) };
+            child
+        }
     });
-    unsafe { libc::close(ends[1]) };
-    let interrupted = if child > 0 { wait(child, ends[0]) } else { Ok(()) };
+    let interrupted = if child > 0 { wait(child, ends[0], size) } else { Ok(()) };
     unsafe { libc::close(ends[0]) };
     let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
     if child < 0 || unsafe { libc::wait4(child, &mut status, 0, &mut usage) } != child {
@@ -129,29 +139,30 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     Ok(Some(Outcome { signal, memory }))
 }
 
-/// Waits until the process at the other end is gone; ends it at an interrupt, and when it waits for
-/// something that will never come (a slow disk gets a minute).
-fn wait(child: libc::pid_t, end: i32) -> Result<()> {
-    let begun = Instant::now();
+/// Closes every file of this process but one.
+fn close_all_but(kept: i32) {
+    let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let open = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let open: Vec<i32> =
+        open.filter_map(|e| e.file_name().to_str().and_then(|n| n.parse().ok())).collect();
+    for file in open.into_iter().filter(|&file| file != kept) {
+        unsafe { libc::close(file) };
+    }
+}
+
+/// Waits until the process at the other end is gone; ends it at an interrupt, and when it waits
+/// for something (a disk, or a lock that another thread held at the fork) for too long.
+fn wait(child: libc::pid_t, end: i32, size: u64) -> Result<()> {
     let mut poll = libc::pollfd { fd: end, events: libc::POLLIN, revents: 0 };
-    // Some other process may hold a copy of the end, so that this one is asked for as well.
-    while unsafe { libc::poll(&mut poll, 1, 100) } <= 0 && !is_over(child) {
-        let interrupted = check_interrupt();
-        if interrupted.is_err() || begun.elapsed() > PATIENCE {
+    let (begun, longest) = (Instant::now(), Duration::from_secs(20 + size / (10 << 20)));
+    while unsafe { libc::poll(&mut poll, 1, 100) } <= 0 {
+        let outcome = check_interrupt();
+        if outcome.is_err() || begun.elapsed() > longest {
             unsafe { libc::kill(child, libc::SIGKILL) };
-            return interrupted;
+            return outcome;
         }
     }
     Ok(())
-}
-
-/// Whether a process has ended; it can still be waited for.
-fn is_over(child: libc::pid_t) -> bool {
-    let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    let mut info = unsafe { std::mem::zeroed::<libc::siginfo_t>() };
-    let asked = unsafe { libc::waitid(libc::P_PID, child as libc::id_t, &mut info, how) };
-    // Nothing to report leaves the number of the signal at 0.
-    asked != 0 || info.si_signo != 0
 }
 
 /// Unit of `ru_maxrss`.
@@ -178,17 +189,21 @@ fn addresses() -> Option<u64> {
 fn walk_and_exit(path: &Path, size: u64) -> libc::pid_t {
     unsafe {
         // A crash here is an answer, not a report: no words of the C library, no handlers, no core.
-        let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        libc::dup2(nothing, 1);
-        libc::dup2(nothing, 2);
+        for _ in 0..3 {
+            libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        }
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGFPE, libc::SIGILL] {
             libc::signal(signal, libc::SIG_DFL);
         }
-        libc::signal(libc::SIGXCPU, libc::SIG_DFL);
+        libc::signal(libc::SIGPROF, libc::SIG_DFL);
         let limit = |most: u64| libc::rlimit { rlim_cur: most, rlim_max: most };
         libc::setrlimit(libc::RLIMIT_CORE, &limit(0));
-        // Seconds. A walk through a sound file takes a small part of this.
-        libc::setrlimit(libc::RLIMIT_CPU, &limit(2 + size / (10 << 20)));
+        // Time on a processor. A walk through a sound file takes a small part of this.
+        let time = Duration::from_millis(500 + size / 10_000);
+        let mut timer = std::mem::zeroed::<libc::itimerval>();
+        timer.it_value.tv_sec = time.as_secs() as _;
+        timer.it_value.tv_usec = time.subsec_micros() as _;
+        libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut());
         if let Some(used) = addresses() {
             libc::setrlimit(libc::RLIMIT_AS, &limit(used + 4 * size + ADDRESSES));
         }
