@@ -5,6 +5,7 @@
 //! have it; a [`Raster`] has the channels and the depth of its file, as [`read_image`] finds them in
 //! PNG, JPEG, TIFF and OME-TIFF. Drawing on pictures is in [`pl`](crate::pl).
 
+mod jpeg;
 mod ome;
 mod raster;
 mod resize;

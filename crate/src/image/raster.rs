@@ -77,6 +77,13 @@ fn read(path: &Path) -> Result<Raster> {
         return Err(Error::format(path, "JPEG 2000 pictures are not read")
             .with_hint("Convert it to TIFF or PNG"));
     }
+    if head.starts_with(b"\xff\xd8") {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        if !super::jpeg::is_whole(&bytes) {
+            return Err(Error::format(path, "the JPEG picture is cut short or damaged")
+                .with_hint("Copy or download it again"));
+        }
+    }
     decode(path, BufReader::new(file), meta.len())
 }
 

@@ -247,7 +247,7 @@ impl<'a, T: Plain + Default + PartialEq> Bands<'a, T> {
         })
         .map_err(|e| {
             let why = e.map_or_else(|| "unknown".into(), |e| crate::io::h5::cause(&e));
-            self.data.error(format!("cannot be read: {why}"))
+            self.data.unreadable(format!("cannot be read: {why}"))
         })?;
         Ok(block)
     }

@@ -1,11 +1,12 @@
 //! Reading elements with the type they have in the file.
 
-use super::{Data, Dtype, Elements, Source, plan, texts};
+use super::{Data, Dtype, Elements, Source, plan, slabs, texts};
 use crate::anndata::Values;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::bytes::{Plain, zeroed};
 use crate::io::store;
 use hdf5::dataset::Layout;
+use hdf5::filters::Filter;
 use hdf5::{Datatype, sync::sync};
 use hdf5_sys::h5a::H5Aread;
 use hdf5_sys::h5d::{H5Dget_storage_size, H5Dread};
@@ -52,6 +53,21 @@ impl Data {
         )))
     }
 
+    /// The error for elements that HDF5 could not read; it names the plugin that is missing, if
+    /// that is the reason.
+    pub(super) fn unreadable(&self, reason: String) -> Error {
+        let plugin = self.inner.filters().into_iter().find_map(|filter| match filter {
+            Filter::User(id, _) if reason.contains("plugin") => Some(id),
+            _ => None,
+        });
+        self.error(plugin.map_or(reason, |id| {
+            let name = slabs::plugin(id);
+            format!(
+                "compressed with {name} (filter {id}), which needs a plugin. Rewrite it with gzip"
+            )
+        }))
+    }
+
     /// All elements.
     pub fn read(&self) -> Result<Elements> {
         let n = self.len()?;
@@ -81,7 +97,7 @@ impl Data {
         elements(&memory_type, &dtype, n, space.id(), |memory, buffer| unsafe {
             H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer)
         })
-        .map_err(|reason| self.error(reason))
+        .map_err(|reason| self.unreadable(reason))
     }
 
     /// All elements, which must be numbers or booleans.

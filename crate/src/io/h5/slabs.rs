@@ -43,12 +43,23 @@ impl Data {
             Filter::Deflate(_) => "gzip".to_string(),
             Filter::Shuffle => "shuffle".to_string(),
             Filter::LZF => "lzf".to_string(),
-            Filter::User(32015, _) => "zstd".to_string(),
-            Filter::User(32001, _) => "blosc".to_string(),
-            Filter::User(id, _) => format!("filter {id}"),
+            Filter::User(id, _) => plugin(id),
             other => format!("filter {}", other.id()),
         });
         names.collect::<Vec<_>>().join(" + ")
+    }
+}
+
+/// A filter that HDF5 has only with a plugin, by its registered number.
+pub(super) fn plugin(id: i32) -> String {
+    match id {
+        307 => "bzip2".into(),
+        32001 => "blosc".into(),
+        32004 => "lz4".into(),
+        32008 => "bitshuffle".into(),
+        32015 => "zstd".into(),
+        32026 => "blosc2".into(),
+        id => format!("filter {id}"),
     }
 }
 
@@ -114,6 +125,6 @@ impl Slabs {
                 }
                 H5Dread(data.inner.id(), memory, to.id(), from.id(), H5P_DEFAULT, buffer)
             });
-        elements.and_then(Elements::into_values).map_err(|reason| data.error(reason))
+        elements.and_then(Elements::into_values).map_err(|reason| data.unreadable(reason))
     }
 }

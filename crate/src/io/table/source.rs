@@ -24,7 +24,7 @@ pub(super) struct Source {
     size: u64,
     /// Where the footer starts, and pages end.
     footer: u64,
-    /// Where the headers of pages end that were checked and whose page was not asked for yet.
+    /// Where the headers of pages end that were checked.
     after_headers: Mutex<HashSet<u64>>,
 }
 
@@ -117,11 +117,12 @@ impl ChunkReader for Source {
         let start = start.min(self.size);
         let from = |at| From { file: self.file.clone(), at, end: self.size };
         let mut after = self.after_headers.lock().unwrap_or_else(|e| e.into_inner());
-        if start < self.footer && !after.remove(&start) {
+        if start < self.footer && !after.contains(&start) {
             let mut head = [0u8; 32];
             let n = head.len().min((self.size - start) as usize);
             read_at(&self.file, &mut head[..n], start)?;
-            if let Some((full, packed)) = page_sizes(&head[..n])
+            let sizes = page_sizes(&head[..n]);
+            if let Some((full, packed)) = sizes
                 && full > FREE_PAGE.max(packed.saturating_mul(PAGE_RATIO))
             {
                 let reason = format!("a page claims to hold {full} bytes in {packed}");
@@ -130,7 +131,10 @@ impl ChunkReader for Source {
             let header = BufReader::with_capacity(512, from(start));
             let length = thrift::check(header, self.footer - start)
                 .map_err(|e| ParquetError::General(format!("the header of a page: {e}")))?;
-            after.insert(start + length);
+            // Behind an empty page there is another header, which is to be checked too.
+            if sizes.is_none_or(|(_, packed)| packed > 0) {
+                after.insert(start + length);
+            }
         }
         drop(after);
         Ok(BufReader::with_capacity(512, from(start)))
