@@ -51,8 +51,11 @@ pub(in crate::io) fn create_after(
         return Err(Error::format(path, format!("there is a {what} of that name")));
     }
     let beside = beside(path, &target)?;
+    // Not locked: nobody knows of it yet, and a lock lasts as long as any process that was started
+    // in the meantime, which would keep others from the finished file.
     let file = hdf5::FileBuilder::new()
         .with_fcpl(|p| p.userblock(head.len() as u64))
+        .with_fapl(|p| p.file_locking(false))
         .create(&beside)
         .map_err(|e| Error::format(path, reason(&e)))?;
     let group = file.group("/").map_err(|e| Error::format(path, reason(&e)))?;
