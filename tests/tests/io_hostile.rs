@@ -242,6 +242,10 @@ fn damaged_copies_are_refused_by_name_or_read() {
         let binary = !["csv", "labels", "barcodes", "features", "positions"].contains(&format.name);
         let half = format!("cut at {}", bytes.len() / 2);
         assert!(!binary || !accepted.contains(&half), "{}: {half}", format.name);
+        // Nor is what a failed download leaves.
+        for what in ["a web page", "an LFS pointer"] {
+            assert!(!accepted.contains(&what.to_string()), "{}: {what}", format.name);
+        }
     });
 }
 

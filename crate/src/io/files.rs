@@ -152,6 +152,15 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Refuses what a failed download leaves under the name of a text.
+pub(super) fn check_download(path: &Path) -> Result<()> {
+    let looks = describe_content(path);
+    if looks.contains("web page") || looks.contains("Git LFS") {
+        return Err(Error::format(path, format!("not a table: {looks}")));
+    }
+    Ok(())
+}
+
 /// What the first bytes of a file look like, in words.
 pub(super) fn describe_content(path: &Path) -> String {
     let mut head = [0u8; 256];

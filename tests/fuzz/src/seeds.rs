@@ -2,6 +2,7 @@
 
 use crate::targets::{BETWEEN, Kind, Target};
 use spatialkit::anndata::AnnData;
+use spatialkit::image::read_image;
 use spatialkit::io::{self, WriteOptions};
 use std::fs;
 use std::io::{Error, Result};
@@ -20,7 +21,7 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
     let data = std::env::var_os("SPATIALKIT_SHARED").map(PathBuf::from).unwrap_or_default();
     let mut found = Vec::new();
     walk(&data.join("data"), target.seeds, &mut found);
-    if found.is_empty() {
+    if found.is_empty() && target.own.is_empty() {
         let text = format!("no real files in `{}`: set SPATIALKIT_SHARED", data.display());
         return Err(Error::other(text));
     }
@@ -30,6 +31,9 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
         n += 1;
         fs::write(folder.join(format!("{n:03}")), bytes)
     };
+    for text in target.own {
+        keep(text.as_bytes())?;
+    }
     if target.kind == Kind::Several {
         for place in
             found.iter().filter_map(|p| p.parent()).collect::<std::collections::BTreeSet<_>>()
@@ -39,6 +43,10 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
         return Ok(n);
     }
     for path in &found {
+        // A picture of one colour honestly has a thousand times the size of its file.
+        if target.name == "images" && read_image(path).is_ok_and(|i| i.width * i.height > 1 << 20) {
+            continue;
+        }
         let bytes = fs::read(path)?;
         let is_text = bytes[..bytes.len().min(512)].iter().all(|b| *b >= 9);
         if is_text && bytes.len() > SHORT {

@@ -11,6 +11,8 @@ pub struct Target {
     /// Ends of the names of real files that are seeds; files of one folder that belong together are
     /// one input.
     pub seeds: &'static [&'static str],
+    /// Seeds of formats without real files, or with large ones only: text.
+    pub own: &'static [&'static str],
     /// Megabytes that a parser may take beyond 4 times its input.
     pub slack_mb: usize,
     pub kind: Kind,
@@ -42,6 +44,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "h5ad",
         seeds: &[".h5ad"],
+        own: &[],
         slack_mb: EXPANDING,
         kind: Kind::Hdf5,
         lay_out: |place, data| file(place, "a.h5ad", data),
@@ -50,6 +53,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "tenx",
         seeds: &["matrix.h5", "matrices_h5.h5", "genomes.h5"],
+        own: &[],
         slack_mb: EXPANDING,
         kind: Kind::Hdf5,
         lay_out: |place, data| file(place, "a.h5", data),
@@ -61,6 +65,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "mtx",
         seeds: &["matrix.mtx", "barcodes.tsv", "features.tsv", "genes.tsv"],
+        own: &[],
         slack_mb: PLAIN,
         kind: Kind::Several,
         lay_out: |place, data| {
@@ -73,6 +78,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "positions",
         seeds: &["positions_list.csv", "positions.csv", "scalefactors_json.json"],
+        own: &[],
         slack_mb: PLAIN,
         kind: Kind::Several,
         lay_out: visium,
@@ -83,6 +89,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "labels",
         seeds: &["truth.txt", "metadata.txt", "annotation.tsv.gz", "labeled_coordinates.tsv"],
+        own: &[],
         slack_mb: PLAIN,
         kind: Kind::Plain,
         lay_out: |place, data| file(place, "labels.txt", data),
@@ -97,6 +104,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "table",
         seeds: &[".csv", ".tsv", ".txt", ".csv.gz"],
+        own: &[],
         slack_mb: EXPANDING,
         kind: Kind::Plain,
         lay_out: |place, data| file(place, "a.csv", data),
@@ -105,6 +113,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "parquet",
         seeds: &[".parquet"],
+        own: &[],
         slack_mb: EXPANDING,
         kind: Kind::Plain,
         lay_out: |place, data| file(place, "a.parquet", data),
@@ -113,6 +122,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "zarr",
         seeds: &[".zarr.zip"],
+        own: &[],
         slack_mb: EXPANDING,
         kind: Kind::Zip,
         lay_out: |place, data| file(place, "a.zarr.zip", data),
@@ -121,6 +131,7 @@ pub const ALL: &[Target] = &[
     Target {
         name: "loom",
         seeds: &[".loom"],
+        own: &[],
         slack_mb: EXPANDING,
         kind: Kind::Hdf5,
         lay_out: |place, data| file(place, "a.loom", data),
@@ -130,8 +141,74 @@ pub const ALL: &[Target] = &[
         },
     },
     Target {
+        name: "mudata",
+        seeds: &[".h5mu"],
+        own: &[],
+        slack_mb: EXPANDING,
+        kind: Kind::Hdf5,
+        lay_out: |place, data| file(place, "a.h5mu", data),
+        read: |path| {
+            let _ = io::read_mudata(path);
+        },
+    },
+    Target {
+        name: "gem",
+        seeds: &[],
+        own: &[
+            "#FileFormat=GEMv0.1\n#OffsetX=0\ngeneID\tx\ty\tMIDCounts\tExonCount\n\
+             Gnai3\t12\t204\t1\t1\nGnai3\t61\t204\t2\t0\nCdc45\t12\t9\t3\t3\n",
+            "geneID\tgeneName\tx\ty\tMIDCount\tCellID\n\
+             E1\tA\t1\t2\t1\t0\nE1\tA\t3\t4\t2\t7\nE2\tB\t3\t5\t1\t7\n",
+        ],
+        slack_mb: EXPANDING,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "a.gem", data),
+        read: |path| {
+            let _ = io::read_stereoseq(path).map(used);
+            let _ = io::StereoSeq::default().by_cell().read(path).map(used);
+        },
+    },
+    Target {
+        name: "st",
+        seeds: &[],
+        own: &["\tA\tB\tC\n10x13\t1\t0\t2\n11x13\t0\t3\t0\n\x1d\x1d\
+                x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n\
+                10\t13\t10.1\t12.9\t3000.5\t2500\t1\n11\t13\t11\t13\t3290\t2501.5\t1\n\x1d\x1d\
+                x\ty\tlabel\n10.1\t12.9\tinvasive cancer\n11\t13\tundetermined\n"],
+        slack_mb: PLAIN,
+        kind: Kind::Several,
+        lay_out: |place, data| several(place, &["counts.tsv", "spots.tsv", "labels.tsv"], data),
+        read: |path| {
+            let counts = path.join("counts.tsv");
+            let _ = io::read_st(&counts).map(used);
+            let (spots, labels) = (path.join("spots.tsv"), path.join("labels.tsv"));
+            let slide = io::LegacySt::default().spots(spots).labels(labels);
+            let _ = slide.read(counts).map(used);
+        },
+    },
+    Target {
+        name: "stimage",
+        seeds: &[],
+        own: &[
+            "slide,species,tissue,pmid,title,abstract,keywords,involve_cancer,tech,spot_num,gene_num\n\
+                S1,human,breast,1,\"A, b\",c,d,True,ST,2,3\n\x1d\x1d\
+                ,A,B,C\nS1_10x13,1,0,2\nS1_11x13,0,3,0\n\x1d\x1d\
+                ,yaxis,xaxis,r\nS1_10x13,2500,3000.5,54.3\nS1_11x13,2501,3290,54.3\n",
+        ],
+        slack_mb: PLAIN,
+        kind: Kind::Several,
+        lay_out: stimage,
+        read: |path| {
+            let Ok(collection) = io::StImage::open(path) else { return };
+            for slide in collection.slides().iter().take(3) {
+                let _ = collection.slide(slide).map(used);
+            }
+        },
+    },
+    Target {
         name: "images",
         seeds: &[".png", ".jpg", ".tif"],
+        own: &[],
         slack_mb: EXPANDING,
         kind: Kind::Plain,
         lay_out: |place, data| file(place, "a.png", data),
@@ -182,6 +259,15 @@ fn visium(place: &Path, data: &[u8]) -> PathBuf {
     file(&matrix, "barcodes.tsv", b"AAACAAGTATCTCCCA-1\nAAACACCAATAACTGC-1\nA\n");
     several(&spatial, &["tissue_positions.csv", "scalefactors_json.json"], data);
     place.to_path_buf()
+}
+
+/// A collection of one slide.
+fn stimage(place: &Path, data: &[u8]) -> PathBuf {
+    for folder in ["meta", "ST/gene_exp", "ST/coord"] {
+        let _ = fs::create_dir_all(place.join(folder));
+    }
+    let names = ["meta/meta_all_gene.csv", "ST/gene_exp/S1_count.csv", "ST/coord/S1_coord.csv"];
+    several(place, &names, data)
 }
 
 /// Looks at everything that an object holds.

@@ -35,6 +35,7 @@ impl Delimited {
     /// Sees the layout. `header` says whether the first record names the columns (`None`: decide);
     /// lines at the start that begin with `comment` are passed over.
     pub(super) fn open(path: &Path, header: Option<bool>, comment: Option<u8>) -> Result<Self> {
+        files::check_download(path)?;
         let mut records = Records::open(path, Dialect { delimiter: b',' })?;
         let mut wanted = HEAD;
         loop {

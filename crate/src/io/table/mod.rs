@@ -97,7 +97,8 @@ impl Table {
     }
 
     fn open_path(path: &Path) -> Result<Table> {
-        let source = match path.is_dir() || is_parquet(path) {
+        let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+        let source = match path.is_dir() || named || is_parquet(path) {
             true => Source::Parquet(Parquet::open(path)?),
             false => Source::Text(Delimited::open(path, None, None)?),
         };
