@@ -165,7 +165,7 @@ pub const ALL: &[Target] = &[
         lay_out: |place, data| file(place, "a.gem", data),
         read: |path| {
             let _ = io::read_stereoseq(path).map(used);
-            let _ = io::StereoSeq::default().by_cell().read(path).map(used);
+            let _ = io::StereoSeq::default().by_cell(true).read(path).map(used);
         },
     },
     Target {
