@@ -24,6 +24,7 @@ pub(super) use write::{FieldValues, Writer, create, create_after};
 
 use super::files;
 use crate::error::{Error, Result};
+use crate::progress::check_interrupt;
 use hdf5::{LocationType, sync::sync};
 use hdf5_sys::h5l::{H5L_TYPE_EXTERNAL, H5Lunregister};
 use std::fs::File;
@@ -93,14 +94,17 @@ pub(super) fn open(path: &Path) -> Result<Group> {
         std::sync::LazyLock::force(&super::hostile::LINKS);
         sync(|| unsafe { H5Lunregister(H5L_TYPE_EXTERNAL) });
     });
-    let mut own = files::open(path).map_err(|e| Error::io(path, e))?;
-    probe::check(path)?;
-    let mut file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
-    if !is_at(&own, path) {
-        // It was replaced in between.
-        own = files::open(path).map_err(|e| Error::io(path, e))?;
-        file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
-    }
+    let (own, file) = loop {
+        let own = files::open(path).map_err(|e| Error::io(path, e))?;
+        probe::check(path)?;
+        let file = hdf5::File::open(path).map_err(|e| not_hdf5(path, size, &e))?;
+        // Otherwise it was replaced in between, and the two are not the same.
+        if is_at(&own, path) {
+            break (own, file);
+        }
+        check_interrupt()?;
+    };
+    // Of this very file, which may have taken the place of the one that was looked at above.
     let size = own.metadata().map_err(|e| Error::io(path, e))?.len();
     let userblock = file.userblock();
     let path = path.to_path_buf();
