@@ -119,11 +119,14 @@ impl Error {
 
     /// An [`Error::Format`] about `path`.
     pub fn format(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Error::Format {
-            path: path.as_ref().into(),
-            reason: reason.into(),
-            hint_text: String::new(),
+        let (path, mut reason) = (path.as_ref().into(), reason.into());
+        // What it quotes from a damaged file may be a line of a million characters.
+        const LONGEST: usize = 1500;
+        if reason.len() > LONGEST {
+            reason.truncate(reason.floor_char_boundary(LONGEST));
+            reason.push('…');
         }
+        Error::Format { path, reason, hint_text: String::new() }
     }
 
     /// An [`Error::Download`] from `url`.
@@ -191,6 +194,12 @@ mod tests {
     fn a_missing_key_lists_what_there_is() {
         let e = Error::missing_key("obs", "column", "layer", ["array_row", "layer_guess"]);
         assert_eq!(e.to_string(), "obs has no column `layer`; it has: array_row, layer_guess");
+    }
+
+    #[test]
+    fn a_reason_stays_readable() {
+        let e = Error::format("a.csv", "ä".repeat(1_000_000)).to_string();
+        assert!(e.len() < 2000 && e.starts_with("a.csv: ää") && e.ends_with("ä…"), "{e}");
     }
 
     #[test]

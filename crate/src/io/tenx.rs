@@ -179,8 +179,9 @@ fn texts(data: &Data) -> Result<Column> {
 fn assemble(group: &Group, obs: Frame, var: Frame) -> Result<AnnData> {
     let shape = group.data("shape")?.positions()?;
     if shape != [var.len(), obs.len()] {
+        let (n, shape) = (shape.len(), &shape[..shape.len().min(2)]);
         return Err(group.error(format!(
-            "shape {shape:?} does not fit {} features and {} barcodes",
+            "shape {shape:?} ({n} lengths) does not fit {} features and {} barcodes",
             var.len(),
             obs.len()
         )));

@@ -347,6 +347,20 @@ fn write_10x(path: &Path) {
 }
 
 #[test]
+fn a_10x_file_with_a_shape_of_many_lengths_is_refused_in_few_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    write_10x(&path);
+    edit(&path, |f| {
+        f.unlink("matrix/shape")?;
+        let data = f.group("matrix")?.new_dataset::<i32>().chunk(1024).shape(1 << 20);
+        data.create("shape").map(drop)
+    });
+    let e = read(&path).unwrap_err().to_string();
+    assert!(e.contains("1048576 lengths") && e.len() < 500, "{e}");
+}
+
+#[test]
 fn a_10x_file_is_read_as_scanpy_reads_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");

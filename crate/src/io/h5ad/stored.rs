@@ -48,7 +48,11 @@ impl Parts {
         let whole = |x: f64| x >= 0.0 && x.fract() == 0.0 && x < 2f64.powi(48);
         let (nrows, ncols) = match shape.as_deref() {
             Some(&[r, c]) if whole(r) && whole(c) => (r as usize, c as usize),
-            Some(other) => return Err(group.error(format!("absurd shape {other:?}"))),
+            Some(other) => {
+                let first = &other[..other.len().min(2)];
+                let reason = format!("absurd shape {first:?} of {} axes", other.len());
+                return Err(group.error(reason));
+            }
             None => return Err(group.error("a sparse matrix without attribute `shape`")),
         };
         let (major, minor) = if by_rows { (nrows, ncols) } else { (ncols, nrows) };
