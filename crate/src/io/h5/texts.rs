@@ -7,6 +7,7 @@
 use super::{Data, Source, header, plan::Plan};
 use std::collections::{HashMap, hash_map::Entry};
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// Bytes that stand for a text in a data set: length, address of the heap, index in the heap.
@@ -32,10 +33,10 @@ impl Reference {
     }
 }
 
-/// A heap and where in it the texts lie, by index.
+/// A heap and where in it the texts lie, by index; they are counted from 1.
 struct Heap {
     bytes: Vec<u8>,
-    texts: HashMap<u32, std::ops::Range<usize>>,
+    texts: Vec<Range<usize>>,
 }
 
 /// All texts, or `None` where HDF5 should read them.
@@ -96,7 +97,7 @@ fn follow(file: &File, size: u64, references: &[Reference]) -> Result<Vec<String
                 slot.insert(heap)
             }
         };
-        let place = heap.texts.get(&r.index).filter(|p| p.len() >= r.length);
+        let place = heap.texts.get(r.index as usize).filter(|p| p.len() >= r.length);
         let place = place.ok_or("a text is not where it should be. The file is damaged")?;
         let text = &heap.bytes[place.start..place.start + r.length];
         let end = memchr::memchr(0, text).unwrap_or(text.len());
@@ -118,10 +119,10 @@ impl Heap {
         }
         let mut bytes = vec![0u8; length as usize];
         file.read_exact_at(&mut bytes, address).map_err(|_| damaged())?;
-        let mut texts = HashMap::new();
+        let mut texts = Vec::new();
         let mut at = HEADER;
         while at + HEADER <= bytes.len() {
-            let index = number(&bytes[at..at + 2]) as u32;
+            let index = number(&bytes[at..at + 2]) as usize;
             let length = number(&bytes[at + 8..at + HEADER]);
             // Entry 0 is free space, which ends the heap.
             if index == 0 {
@@ -132,7 +133,10 @@ impl Heap {
                 return Err(damaged());
             }
             let end = start + length as usize;
-            texts.insert(index, start..end);
+            if index >= texts.len() {
+                texts.resize(index + 1, 0..0);
+            }
+            texts[index] = start..end;
             at = end.next_multiple_of(8);
         }
         Ok(Heap { bytes, texts })
