@@ -88,7 +88,9 @@ impl Sparse {
             let reason = "must rise from 0 to the number of stored elements";
             return Err(Error::data("sparse indptr", reason));
         }
-        if let Some(bad) = indices.iter().find(|&&i| i as usize >= minor) {
+        let pieces = indices.par_chunks(1 << 16);
+        let largest = pieces.map(|piece| piece.iter().fold(0, |a, &b| b.max(a))).max();
+        if let Some(bad) = largest.filter(|&i| i as usize >= minor) {
             let reason = format!("index {bad} is outside an axis of length {minor}");
             return Err(Error::data("sparse indices", reason));
         }

@@ -13,8 +13,8 @@
 
 use super::files::{self, entries, list};
 use super::join::{Join, points};
-use super::table::{LabelledMatrix, Table};
-use crate::anndata::{AnnData, Column, Frame, Matrix};
+use super::table::{TextMatrix, Table};
+use crate::anndata::{AnnData, Column, Frame};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -98,10 +98,9 @@ impl SlideSeq {
         let path = need(folder, "coordinates", &POSITIONS)?;
         let (ids, table) = read_positions(&path)?;
 
-        let mut counts = LabelledMatrix::read(&counts, &[], Some(b'#'))?;
-        let var = Frame::new(counts.labels.remove(0));
-        let obs = Frame::new(counts.columns.clone());
-        let mut adata = AnnData::new(Matrix::Csr(counts.into_transposed()?), obs, var)?;
+        let counts = TextMatrix::read(&counts, &[], Some(b'#'))?;
+        let (cells, genes, x) = counts.into_counts(true)?;
+        let mut adata = AnnData::new(x, Frame::new(cells), Frame::new(genes))?;
         if self.common_only {
             let known: HashSet<Option<String>> = (0..ids.len()).map(|i| ids.text(i)).collect();
             let has = |&i: &usize| known.contains(&Some(adata.obs.names()[i].clone()));

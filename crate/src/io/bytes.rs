@@ -1,5 +1,6 @@
 //! Buffers of numbers that are filled as bytes.
 
+use rayon::prelude::*;
 use std::alloc::{Layout, alloc_zeroed};
 
 /// Plain numbers that may be any bytes.
@@ -51,7 +52,11 @@ fn large_pages(_: *mut u8, _: usize) {}
 
 /// `i32` as `u32` in the same memory, or the first that is negative.
 pub(in crate::io) fn unsigned(v: Vec<i32>) -> Result<Vec<u32>, i32> {
-    if let Some(&bad) = v.iter().find(|x| **x < 0) {
+    // The smallest is found many at a time and on all cores; which is the first matters only then.
+    let smallest = v.par_chunks(1 << 16).map(|piece| piece.iter().fold(0, |a, &b| b.min(a))).min();
+    if smallest.is_some_and(|x| x < 0)
+        && let Some(&bad) = v.iter().find(|x| **x < 0)
+    {
         return Err(bad);
     }
     let mut v = std::mem::ManuallyDrop::new(v);

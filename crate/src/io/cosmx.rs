@@ -10,7 +10,7 @@
 
 use super::files::{self, entries, list};
 use super::join::{Join, column, points};
-use super::table::{LabelledMatrix, Table};
+use super::table::{TextMatrix, Table};
 use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Matrix, Value};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
@@ -100,7 +100,7 @@ impl CosMx {
         let meta_path = need(folder, "metadata_file.csv")?;
         let mut table = Table::open_text(&meta_path, Some(true), None)?.read()?;
         let mut names = cell_names(&meta_path, &table)?;
-        let mut counts = LabelledMatrix::read(&counts_path, &["cell_ID", "fov"], None)?;
+        let mut counts = TextMatrix::read(&counts_path, &["cell_ID", "fov"], None)?;
         let labels = std::mem::take(&mut counts.labels);
         let rows: Vec<Option<String>> =
             labels[0].iter().zip(&labels[1]).map(|(c, f)| Some(format!("{c}_{f}"))).collect();

@@ -14,7 +14,7 @@
 
 use super::files;
 use super::slide_image::{SlideImage, stem, without_picture};
-use super::table::{Layout, Table, TextMatrix};
+use super::table::{Table, TextMatrix};
 use super::unmatched::{LeftOut, Unmatched, column_at};
 use crate::anndata::{AnnData, Column, Dense, Frame, Map, Matrix, Value, Values};
 use crate::error::{Error, Result};
@@ -128,17 +128,15 @@ impl LegacySt {
     }
 
     fn read_path(&self, path: &Path) -> Result<AnnData> {
-        let counts = TextMatrix::read(path)?;
-        let by_rows = spot_names(&counts.rows) >= spot_names(&counts.columns);
-        let counts = if by_rows { counts } else { counts.transposed() };
-        let spots = Spots::of_names(path, &counts.rows)?;
+        let counts = TextMatrix::read_counts(path)?;
+        let by_columns = spot_names(counts.rows()) < spot_names(&counts.columns);
+        let (names, genes, x) = counts.into_counts(by_columns)?;
+        let spots = Spots::of_names(path, &names)?;
 
         let mut left = LeftOut::default();
         let library = self.library_id.clone().unwrap_or_else(|| stem(path));
         let Some(table_path) = &self.spots else {
-            let obs = Frame::new(counts.rows);
-            let mut adata =
-                AnnData::new(Matrix::Csr(counts.values), obs, Frame::new(counts.columns))?;
+            let mut adata = AnnData::new(x, Frame::new(names), Frame::new(genes))?;
             let all: Vec<usize> = (0..adata.n_obs()).collect();
             spots.array(&mut adata, &all)?;
             let xy = spots.at.iter().flat_map(|&(x, y)| [x, y]).collect();
@@ -153,15 +151,15 @@ impl LegacySt {
 
         let with = |i: &usize| rows[*i].is_some();
         let keep: Vec<usize> = (0..rows.len()).filter(with).collect();
-        let without = (0..rows.len()).filter(|i| !with(i)).map(|i| counts.rows[i].as_str());
+        let without = (0..rows.len()).filter(|i| !with(i)).map(|i| names[i].as_str());
         let without: Vec<&str> = without.collect();
-        left.note(path, without, counts.rows.len(), "entry in the table of spots", self.unmatched)?;
-        let names: Vec<String> = known.names();
+        left.note(path, without, names.len(), "entry in the table of spots", self.unmatched)?;
+        let listed: Vec<String> = known.names();
         let lack = |i: &usize| spots.row(known.at[*i]).is_none();
-        let without = (0..names.len()).filter(lack).map(|i| names[i].as_str()).collect();
-        left.note(table_path, without, names.len(), "counts", self.unmatched)?;
+        let without = (0..listed.len()).filter(lack).map(|i| listed[i].as_str()).collect();
+        left.note(table_path, without, listed.len(), "counts", self.unmatched)?;
         if keep.is_empty() {
-            let (a, b) = (&counts.rows, &names);
+            let (a, b) = (&names, &listed);
             let example = |n: &[String]| n.first().cloned().unwrap_or_default();
             let reason =
                 format!("none of its spots is in the counts ({}, {})", example(b), example(a));
@@ -169,10 +167,9 @@ impl LegacySt {
                 .with_hint("Are the two files of the same section?"));
         }
 
-        let names = keep.iter().map(|&i| counts.rows[i].clone()).collect();
-        let x = Matrix::Csr(counts.values);
+        let names = keep.iter().map(|&i| names[i].clone()).collect();
         let x = if keep.len() == x.nrows() { x } else { x.take_rows(&keep) };
-        let mut adata = AnnData::new(x, Frame::new(names), Frame::new(counts.columns))?;
+        let mut adata = AnnData::new(x, Frame::new(names), Frame::new(genes))?;
         let rows: Vec<usize> = keep.iter().filter_map(|&i| rows[i]).collect();
         let table = table.take(&rows);
         // The array's columns and rows are whole numbers even where the counts' names are not.
@@ -402,10 +399,10 @@ pub(super) fn recognise(path: &Path) -> Result<Option<AnnData>> {
     if let Some(section) = her2st::recognise(path)? {
         return Ok(Some(section));
     }
-    let named = |l: &Layout| {
-        spot(&l.first_row).is_some() || l.columns.iter().take(3).all(|c| spot(c).is_some())
+    let named = |(row, columns): (String, Vec<String>)| {
+        spot(&row).is_some() || columns.iter().take(3).all(|c| spot(c).is_some())
     };
-    let counts = path.is_file() && Layout::of(path).is_ok_and(|l| named(&l));
+    let counts = path.is_file() && TextMatrix::first_names(path).is_ok_and(named);
     if counts { read_st(path).map(Some) } else { Ok(None) }
 }
 

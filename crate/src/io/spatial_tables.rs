@@ -109,35 +109,32 @@ impl SpatialTables {
         let missing = |name| Error::parameter(name, "(none)", "the file must be named");
         let counts_path = self.counts.as_deref().ok_or_else(|| missing("counts"))?;
         let coordinates_path = self.coordinates.as_deref().ok_or_else(|| missing("coordinates"))?;
-        let counts = TextMatrix::read(counts_path)?;
+        let counts = TextMatrix::read_counts(counts_path)?;
         let known: HashSet<&str> =
-            counts.rows.iter().chain(&counts.columns).map(String::as_str).collect();
+            counts.rows().iter().chain(&counts.columns).map(String::as_str).collect();
         let coordinates = Named::read(coordinates_path, &known, "the counts")?;
         let at = places(coordinates_path, coordinates.names.iter().map(String::as_str))?;
         let found = |names: &[String]| names.iter().filter(|n| at.contains_key(n.as_str())).count();
-        let counts = match found(&counts.columns) > found(&counts.rows) {
-            true => counts.transposed(),
-            false => counts,
-        };
+        let by_columns = found(&counts.columns) > found(counts.rows());
+        let (names, genes, x) = counts.into_counts(by_columns)?;
 
         let mut left = LeftOut::default();
-        let names = counts.rows.iter().map(String::as_str);
-        let without: Vec<&str> = names.clone().filter(|n| !at.contains_key(n)).collect();
-        left.note(counts_path, without, counts.rows.len(), "coordinates", self.unmatched)?;
-        let cells = places(counts_path, names)?;
+        let cells = names.iter().map(String::as_str);
+        let without: Vec<&str> = cells.clone().filter(|n| !at.contains_key(n)).collect();
+        left.note(counts_path, without, names.len(), "coordinates", self.unmatched)?;
+        let cells = places(counts_path, cells)?;
         let has_counts = |n: &&str| cells.contains_key(n);
         let without = coordinates.names.iter().map(String::as_str).filter(|n| !has_counts(n));
         let (without, of) = (without.collect(), coordinates.names.len());
         left.note(coordinates_path, without, of, "counts", self.unmatched)?;
 
         let keep: Vec<usize> =
-            (0..counts.rows.len()).filter(|&i| at.contains_key(counts.rows[i].as_str())).collect();
-        let obs_names: Vec<String> = keep.iter().map(|&i| counts.rows[i].clone()).collect();
+            (0..names.len()).filter(|&i| at.contains_key(names[i].as_str())).collect();
+        let obs_names: Vec<String> = keep.iter().map(|&i| names[i].clone()).collect();
         let rows: Vec<Option<usize>> =
             obs_names.iter().map(|n| at.get(n.as_str()).copied()).collect();
-        let x = Matrix::Csr(counts.values);
         let x = if keep.len() == x.nrows() { x } else { x.take_rows(&keep) };
-        let mut adata = AnnData::new(x, Frame::new(obs_names), Frame::new(counts.columns))?;
+        let mut adata = AnnData::new(x, Frame::new(obs_names), Frame::new(genes))?;
         self.place(&mut adata, coordinates_path, &coordinates, &rows)?;
         for path in &self.metadata {
             let names: HashSet<&str> = adata.obs.names().iter().map(String::as_str).collect();

@@ -11,8 +11,8 @@
 use super::cosmx::{find, need};
 use super::files;
 use super::join::join_table;
-use super::table::{LabelledMatrix, Table};
-use crate::anndata::{AnnData, Frame, Map, Matrix, Value, Values};
+use super::table::{TextMatrix, Table};
+use crate::anndata::{AnnData, Frame, Map, Value};
 use crate::error::Result;
 use std::path::Path;
 
@@ -43,13 +43,9 @@ pub(super) fn is_vizgen_folder(folder: &Path) -> bool {
 
 fn read_folder(folder: &Path) -> Result<AnnData> {
     files::check_folder(folder)?;
-    let mut counts = LabelledMatrix::read(&need(folder, COUNTS)?, &[], None)?;
-    let obs = Frame::new(counts.labels.remove(0));
-    let genes = std::mem::take(&mut counts.columns);
-    counts.columns = genes.clone();
-    let mut x = counts.into_csr()?;
-    x.values = Values::F32(x.values.to_f32().into_owned());
-    let mut adata = AnnData::new(Matrix::Csr(x), obs, Frame::new(genes))?;
+    let counts = TextMatrix::read(&need(folder, COUNTS)?, &[], None)?;
+    let (cells, genes, x) = counts.into_counts(false)?;
+    let mut adata = AnnData::new(x, Frame::new(cells), Frame::new(genes))?;
 
     let is_blank = |&i: &usize| adata.var.names()[i].contains("Blank");
     let (blank, genes): (Vec<usize>, Vec<usize>) = (0..adata.n_vars()).partition(is_blank);

@@ -27,6 +27,8 @@ pub(super) struct Delimited {
     pub(super) names: Vec<String>,
     /// Whether the records have one field more than the header: the names of the rows, first.
     pub(super) row_names: bool,
+    /// The first field of the first record.
+    pub(super) first_field: Option<String>,
     /// Bytes and lines before the first record.
     skip: (usize, usize),
 }
@@ -304,12 +306,14 @@ fn layout(
         dialect,
         names: (0..first.len()).map(|i| i.to_string()).collect(),
         row_names: false,
+        first_field: first.first().cloned(),
         skip: (skip, skipped),
     };
     if header.unwrap_or_else(|| has_header(&records)) {
         let end = first_record(text, dialect);
         table.names = unique(first);
         table.row_names = records.get(1).is_some_and(|r| r.len() == first.len() + 1);
+        table.first_field = records.get(1).and_then(|r| r.first().cloned());
         table.skip.0 += end;
         table.skip.1 += memchr::memchr_iter(b'\n', &text[..end]).count();
     }

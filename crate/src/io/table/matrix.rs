@@ -1,4 +1,5 @@
-//! Matrices of counts as text: named rows, named columns, numbers between, most of them zero.
+//! Matrices written as text: a header of names, and in each record a few labels and many numbers,
+//! most of them 0.
 //!
 //! ```text
 //!         SAMD11  NOC2L        delimiter: tab, comma, semicolon or blanks; fields may be quoted
@@ -6,207 +7,190 @@
 //! 10x14   0       3
 //! ```
 //!
-//! The text is parsed in blocks on all cores while the next ones are decompressed, straight into
-//! rows of a sparse matrix: neither the text nor a dense table is ever whole in memory.
+//! The text is parsed in blocks on all cores while the next ones are decompressed, and only what is
+//! not 0 is kept: neither the text nor a dense table is ever whole in memory.
 
-use super::field::{is_missing, number};
-use super::records::{Dialect, Records, Sink, first_record, parse};
+use super::delimited::Delimited;
+use super::field;
+use super::records::{Sink, parse};
 use crate::anndata::{Matrix, Sparse, Values};
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// Bytes from which the layout is seen at first.
-const HEAD: usize = 1 << 16;
-/// No header is longer than this.
-const MAX_HEAD: usize = 1 << 26;
-
-/// A matrix with the names of its rows and columns.
-#[derive(Debug)]
+/// A matrix of text: records × columns of numbers.
 pub(in crate::io) struct TextMatrix {
-    pub rows: Vec<String>,
+    /// For each label its text in every record.
+    pub labels: Vec<Vec<String>>,
+    /// The names of the columns of numbers.
     pub columns: Vec<String>,
-    /// `rows × columns`, CSR in `float32` without zeros.
-    pub values: Sparse,
-}
-
-/// The layout of a file, as its first two records show it.
-pub(in crate::io) struct Layout {
-    dialect: Dialect,
-    /// The names of the columns.
-    pub columns: Vec<String>,
-    /// The name of the first row.
-    pub first_row: String,
-    /// Bytes and lines of the header.
-    skip: (usize, usize),
-}
-
-impl Layout {
-    /// Looks at the start of a file.
-    ///
-    /// # Errors
-    /// [`Error::Format`] when there is no header of names followed by a row with a name and
-    /// numbers.
-    pub fn of(path: &Path) -> Result<Layout> {
-        let bad = |reason: String| {
-            Error::format(path, reason).with_hint(
-                "A matrix of counts has a header of names, and rows of a name and numbers, \
-                 separated by tab, comma, semicolon or blanks",
-            )
-        };
-        let mut wanted = HEAD;
-        let mut records = Records::open(path, Dialect { delimiter: b',' })?;
-        loop {
-            let head = records.peek(wanted)?;
-            let complete = head.len() < wanted;
-            let dialect = Dialect { delimiter: delimiter(head) };
-            let header = first_record(head, dialect);
-            let second = first_record(&head[header..], dialect);
-            if header + second < head.len() || complete {
-                let names = fields(&head[..header], dialect).map_err(&bad)?;
-                let row = fields(&head[header..header + second], dialect).map_err(&bad)?;
-                let skip = (header, memchr::memchr_iter(b'\n', &head[..header]).count());
-                let columns = match row.len() {
-                    n if n > 1 && n == names.len() => names[1..].to_vec(),
-                    n if n > 1 && n == names.len() + 1 => names.clone(),
-                    n => {
-                        let (header, row) = (names.len(), n);
-                        let found = format!("a header of {header} fields over a row of {row}");
-                        return Err(bad(found));
-                    }
-                };
-                // Cells may be numbered, but then their corner is not.
-                if names.len() == row.len() && names.iter().all(|c| number(c.as_bytes()).is_some())
-                {
-                    return Err(bad("the first line holds numbers, not names".into()));
-                }
-                return Ok(Layout { dialect, columns, first_row: row[0].clone(), skip });
-            }
-            if wanted >= MAX_HEAD {
-                return Err(bad("the first lines do not end".into()));
-            }
-            wanted *= 4;
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<TextMatrix> {
-    let Layout { dialect, columns, skip, .. } = Layout::of(path)?;
-    if columns.len() > u32::MAX as usize {
-        return Err(Error::format(path, format!("{} columns cannot be held", columns.len())));
-    }
-    let mut records = Records::open(path, dialect)?;
-    records.peek(skip.0)?;
-    records.skip(skip.0);
-    let (mut rows, mut indptr) = (Vec::new(), vec![0usize]);
-    let (mut indices, mut values) = (Vec::new(), Vec::new());
-    let parse_block = |block: &[u8]| {
-        let mut rows = Rows { width: columns.len(), ..Rows::default() };
-        let lines = parse(block, dialect, &mut rows)?;
-        Ok((lines, rows))
-    };
-    records.batches(skip.1).each(parse_block, |mut block: Rows| {
-        rows.append(&mut block.names);
-        indptr.extend(block.ends.iter().map(|end| indices.len() + end));
-        indices.append(&mut block.indices);
-        values.append(&mut block.values);
-        Ok(())
-    })?;
-    let shape = (rows.len(), columns.len());
-    let values = Sparse::new(shape, true, indptr, indices, Values::F32(values))
-        .map_err(|e| Error::format(path, e.to_string()))?;
-    Ok(TextMatrix { rows, columns, values })
+    indptr: Vec<usize>,
+    indices: Vec<u32>,
+    values: Vec<f64>,
 }
 
 impl TextMatrix {
-    /// Reads a matrix; numbers are parsed as `float64` and kept as `float32`, missing ones as NaN.
+    /// Reads a matrix whose labels are the named columns, or the first column if none is named.
+    /// Lines at the start that begin with `comment` are passed over.
+    pub fn read(path: &Path, labels: &[&str], comment: Option<u8>) -> Result<Self> {
+        let table = Delimited::open(path, Some(true), comment)?;
+        let shift = usize::from(table.row_names);
+        let mut places = Vec::new();
+        for &label in labels {
+            let place = table.names.iter().position(|n| n == label).ok_or_else(|| {
+                Error::missing_key("table", "column", label, table.names.iter().take(10))
+            })?;
+            places.push(place + shift);
+        }
+        if labels.is_empty() {
+            places.push(0);
+        }
+        let fields = table.names.len() + shift;
+        let mut plan = vec![Place::Label(0); fields];
+        let mut columns = Vec::new();
+        for (i, place) in plan.iter_mut().enumerate() {
+            *place = match places.iter().position(|&p| p == i) {
+                Some(label) => Place::Label(label),
+                None if i < shift => Place::Nothing,
+                None => {
+                    columns.push(table.names[i - shift].clone());
+                    Place::Number(columns.len() as u32 - 1)
+                }
+            };
+        }
+        let mut out = TextMatrix {
+            labels: vec![Vec::new(); places.len()],
+            columns,
+            indptr: vec![0],
+            indices: Vec::new(),
+            values: Vec::new(),
+        };
+        let rows = |block: &[u8]| {
+            let mut rows = Rows {
+                plan: &plan,
+                labels: vec![Vec::new(); places.len()],
+                ends: Vec::new(),
+                indices: Vec::new(),
+                values: Vec::new(),
+            };
+            Ok((parse(block, table.dialect, &mut rows)?, rows))
+        };
+        table.batches()?.each(rows, |mut rows| {
+            let before = out.indices.len();
+            out.indptr.extend(rows.ends.iter().map(|e| before + e));
+            out.indices.append(&mut rows.indices);
+            out.values.append(&mut rows.values);
+            out.labels.iter_mut().zip(&mut rows.labels).for_each(|(all, new)| all.append(new));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Reads counts that have names on both sides and nothing else: the label is the first field.
     ///
     /// # Errors
-    /// [`Error::Format`] naming the line of a field that is no number or of a row with fewer or
-    /// more fields than the header.
-    pub fn read(path: &Path) -> Result<TextMatrix> {
-        read(path)
+    /// [`Error::Format`] also when there are numbers where the names of the columns should be.
+    pub fn read_counts(path: &Path) -> Result<Self> {
+        let is_number = |name: &String| field::number(name.as_bytes()).is_some();
+        let table = Delimited::open(path, Some(true), None)?;
+        let reason = match table.names.as_slice() {
+            [] | [_] if !table.row_names => "there is one column only".to_string(),
+            // Cells may be numbered, but then their corner is not.
+            names if !table.row_names && names.iter().all(is_number) => {
+                "the first line holds numbers, not names".into()
+            }
+            _ => return Self::read(path, &[], None),
+        };
+        Err(Error::format(path, reason).with_hint(
+            "A matrix of counts has a header of names, and rows of a name and numbers, separated \
+             by tab, comma, semicolon or blanks",
+        ))
     }
 
-    /// The matrix with its columns as rows, in CSR.
-    pub fn transposed(self) -> TextMatrix {
-        let Sparse { nrows, ncols, indptr, indices, values } = self.values;
-        let by_columns = Sparse { nrows: ncols, ncols: nrows, indptr, indices, values };
-        let values = Matrix::Csc(by_columns).to_csr();
-        TextMatrix { rows: self.columns, columns: self.rows, values }
+    /// The name of the first record and those of the columns, to see what a file is.
+    pub fn first_names(path: &Path) -> Result<(String, Vec<String>)> {
+        let table = Delimited::open(path, Some(true), None)?;
+        let first = table.first_field.unwrap_or_default();
+        Ok((first, table.names[usize::from(!table.row_names).min(table.names.len())..].to_vec()))
+    }
+
+    /// The names of the records: their first label.
+    pub fn rows(&self) -> &[String] {
+        &self.labels[0]
+    }
+
+    /// Records × columns; whole numbers as `int64`, as pandas has them.
+    pub fn into_csr(self) -> Result<Sparse> {
+        let whole = self.values.iter().all(|x| x.fract() == 0.0 && x.abs() < 1e15);
+        let values = match whole {
+            true => Values::I64(self.values.into_iter().map(|x| x as i64).collect()),
+            false => Values::F64(self.values),
+        };
+        let shape = (self.indptr.len() - 1, self.columns.len());
+        Sparse::new(shape, true, self.indptr, self.indices, values)
+    }
+
+    /// The names of the records and of the columns, and records × columns in `float32`; the other
+    /// way round if `transposed`. CSR in both cases.
+    pub fn into_counts(mut self, transposed: bool) -> Result<(Vec<String>, Vec<String>, Matrix)> {
+        let (rows, columns) = (self.labels.swap_remove(0), self.columns);
+        let (n, m) = (rows.len(), columns.len());
+        let values = Values::F32(self.values.into_iter().map(|x| x as f32).collect());
+        let shape = if transposed { (m, n) } else { (n, m) };
+        let x = Sparse::new(shape, !transposed, self.indptr, self.indices, values)?;
+        Ok(match transposed {
+            true => (columns, rows, Matrix::Csr(Matrix::Csc(x).to_csr())),
+            false => (rows, columns, Matrix::Csr(x)),
+        })
     }
 }
 
-/// The delimiter that the first line has most of.
-fn delimiter(head: &[u8]) -> u8 {
-    let line = &head[..memchr::memchr(b'\n', head).unwrap_or(head.len())];
-    let count = |d: u8| memchr::memchr_iter(d, line).count();
-    let best = *b"\t,;".iter().max_by_key(|&&d| (count(d), d == b'\t')).unwrap_or(&b'\t');
-    if count(best) == 0 { b' ' } else { best }
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Label(usize),
+    Number(u32),
+    Nothing,
 }
 
-/// The fields of a record as text.
-fn fields(record: &[u8], dialect: Dialect) -> Result<Vec<String>, String> {
-    struct Texts(Vec<String>);
-    impl Sink for Texts {
-        fn field(&mut self, _: usize, field: &[u8]) -> Result<(), String> {
-            let text = std::str::from_utf8(field).map_err(|_| "the file is not UTF-8 text")?;
-            self.0.push(text.to_string());
-            Ok(())
-        }
-        fn end(&mut self, _: usize) -> Result<(), String> {
-            Ok(())
-        }
-    }
-    let mut texts = Texts(Vec::new());
-    parse(record, dialect, &mut texts).map_err(|(_, reason)| reason)?;
-    Ok(texts.0)
-}
-
-/// The rows of a block.
-#[derive(Default)]
-struct Rows {
-    width: usize,
-    names: Vec<String>,
-    /// Number of elements up to the end of each row.
+struct Rows<'a> {
+    plan: &'a [Place],
+    labels: Vec<Vec<String>>,
+    /// Where each record ends among `indices`.
     ends: Vec<usize>,
     indices: Vec<u32>,
-    values: Vec<f32>,
+    values: Vec<f64>,
 }
 
-impl Sink for Rows {
-    fn field(&mut self, column: usize, field: &[u8]) -> Result<(), String> {
-        if column == 0 {
-            let name = std::str::from_utf8(field).map_err(|_| "the name is not UTF-8 text")?;
-            self.names.push(name.to_string());
-            return Ok(());
-        }
-        if field == b"0" {
-            return Ok(());
-        }
-        let value = match number(field) {
-            Some(x) => x.to_f64() as f32,
-            None if is_missing(field) => f32::NAN,
-            None => {
-                let (text, name) = (String::from_utf8_lossy(field), self.names.last());
-                let name = name.map_or("", String::as_str);
-                return Err(format!(
-                    "field {} of row `{name}`, `{text}`, is no number",
-                    column + 1
-                ));
+impl Sink for Rows<'_> {
+    fn field(&mut self, column: usize, text: &[u8]) -> Result<(), String> {
+        match self.plan.get(column) {
+            Some(&Place::Number(i)) if text != b"0" => {
+                let x = match field::number(text) {
+                    Some(x) => x.to_f64(),
+                    None if field::is_missing(text) => f64::NAN,
+                    None => {
+                        let text = String::from_utf8_lossy(text);
+                        let at = column + 1;
+                        return Err(format!("field {at} is `{text}` where a number is expected"));
+                    }
+                };
+                if x != 0.0 {
+                    self.indices.push(i);
+                    self.values.push(x);
+                }
             }
-        };
-        if value != 0.0 {
-            // Fields beyond the last column are reported at the end of the record.
-            self.indices.push((column - 1) as u32);
-            self.values.push(value);
+            Some(&Place::Label(i)) => {
+                let text = std::str::from_utf8(text)
+                    .map_err(|_| format!("field {} is not UTF-8 text", column + 1))?;
+                self.labels[i].push(text.to_string());
+            }
+            _ => {}
         }
         Ok(())
     }
 
     fn end(&mut self, fields: usize) -> Result<(), String> {
-        if fields != self.width + 1 {
-            let expected = self.width + 1;
-            return Err(format!("{fields} fields, where the header asks for {expected}"));
+        if fields != self.plan.len() {
+            return Err(format!("{} fields expected, {fields} found", self.plan.len()));
         }
         self.ends.push(self.indices.len());
         Ok(())
@@ -219,16 +203,19 @@ mod tests {
     use ndarray::array;
     use std::io::Write;
 
-    fn matrix(text: &str) -> Result<TextMatrix> {
+    type Counts = (Vec<String>, Vec<String>, Matrix);
+
+    fn matrix(text: &str, transposed: bool) -> Result<Counts> {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("counts.tsv");
+        let path = dir.path().join("counts.txt");
+        let read = || TextMatrix::read_counts(&path).and_then(|m| m.into_counts(transposed));
         std::fs::write(&path, text).unwrap();
-        let plain = read(&path);
+        let plain = read();
         // Gzipped it is the same.
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(text.as_bytes()).unwrap();
         std::fs::write(&path, gz.finish().unwrap()).unwrap();
-        assert_eq!(format!("{:?}", read(&path)), format!("{plain:?}"));
+        assert_eq!(format!("{:?}", read()), format!("{plain:?}"));
         plain
     }
 
@@ -241,41 +228,35 @@ mod tests {
             "a b\n10x13 0 1.5\n10x14 2 0.0",
             "a\tb\n10x13\t0\t1.5\n\n10x14\t2e0\t0",
         ] {
-            let m = matrix(text).unwrap_or_else(|e| panic!("{text:?}: {e}"));
-            assert_eq!(
-                (m.rows.join(" "), m.columns.join(" ")),
-                ("10x13 10x14".into(), "a b".into())
-            );
-            assert_eq!(m.values.nnz(), 2, "zeros are not stored");
-            let dense = Matrix::Csr(m.values.clone()).to_array_f32();
-            assert_eq!(dense, array![[0., 1.5], [2., 0.]], "{text:?}");
-            let t = m.transposed();
-            assert_eq!(
-                (t.rows.join(" "), t.columns.join(" ")),
-                ("a b".into(), "10x13 10x14".into())
-            );
-            assert_eq!(Matrix::Csr(t.values).to_array_f32(), array![[0., 2.], [1.5, 0.]]);
+            let read = |transposed| matrix(text, transposed).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+            let (rows, columns, x) = read(false);
+            assert_eq!((rows.join(" "), columns.join(" ")), ("10x13 10x14".into(), "a b".into()));
+            let Matrix::Csr(csr) = &x else { panic!("{x:?}") };
+            assert_eq!(csr.nnz(), 2, "zeros are not stored");
+            assert_eq!(x.to_array_f32(), array![[0., 1.5], [2., 0.]], "{text:?}");
+            let (rows, columns, x) = read(true);
+            assert_eq!((rows.join(" "), columns.join(" ")), ("a b".into(), "10x13 10x14".into()));
+            assert_eq!(x.to_array_f32(), array![[0., 2.], [1.5, 0.]]);
         }
     }
 
     #[test]
     fn a_missing_number_is_not_a_zero() {
-        let m = matrix(",a,b\nr,NA,\n").unwrap();
-        assert_eq!(m.values.nnz(), 2);
-        assert!(m.values.values.to_f32().iter().all(|x| x.is_nan()));
+        let (_, _, x) = matrix(",a,b\nr,NA,\n", false).unwrap();
+        assert!(x.to_array_f32().iter().all(|x| x.is_nan()));
     }
 
     #[test]
     fn malformed_text_is_reported_with_its_line() {
         for (text, what) in [
-            ("\ta\tb\nr\t1\t2\ns\t1\n", "line 3: 2 fields, where the header asks for 3"),
-            ("\ta\tb\nr\t1\t2\ns\t1\t2\t3\n", "line 3: 4 fields"),
-            ("\ta\tb\nr\t1\t2\ns\t1\tx\n", "line 3: field 3 of row `s`, `x`, is no number"),
-            ("hello\n", "a header of 1 fields over a row of 0"),
+            ("\ta\tb\nr\t1\t2\ns\t1\n", "line 3: 3 fields expected, 2 found"),
+            ("\ta\tb\nr\t1\t2\ns\t1\t2\t3\n", "line 3: 3 fields expected, 4 found"),
+            ("\ta\tb\nr\t1\t2\ns\t1\tx\n", "line 3: field 3 is `x` where a number is expected"),
+            ("hello\n", "there is one column only"),
             ("1\t2\t3\n4\t5\t6\n", "numbers, not names"),
-            ("\ta\tb\nr\t1\n", "a header of 3 fields over a row of 2"),
+            ("\ta\tb\nr\t1\n", "line 2: 3 fields expected, 2 found"),
         ] {
-            let e = matrix(text).unwrap_err().to_string();
+            let e = matrix(text, false).unwrap_err().to_string();
             assert!(e.contains(what), "{text:?}: {e}");
         }
     }

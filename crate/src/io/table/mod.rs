@@ -15,7 +15,6 @@ mod chunk;
 mod column;
 mod delimited;
 mod field;
-mod labelled;
 mod matrix;
 mod pages;
 mod parquet;
@@ -25,8 +24,7 @@ mod source;
 mod tests;
 mod thrift;
 
-pub(in crate::io) use labelled::LabelledMatrix;
-pub(in crate::io) use matrix::{Layout, TextMatrix};
+pub(in crate::io) use matrix::TextMatrix;
 
 use crate::anndata::{Column, Frame};
 use crate::error::{Error, Result};
