@@ -9,7 +9,9 @@ pub mod notebooks;
 use ndarray::{Array2, ArrayD, IxDyn};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A program named by an environment variable. Without it the test `name` prints why it is skipped.
 pub fn program(name: &str, variable: &str, why: &str) -> Option<PathBuf> {
@@ -23,6 +25,19 @@ pub fn program(name: &str, variable: &str, why: &str) -> Option<PathBuf> {
 /// The project's Python environment: `SPATIALKIT_PYTHON`, set by `cargo xtask test`.
 pub fn python(name: &str) -> Option<PathBuf> {
     program(name, "SPATIALKIT_PYTHON", "no Python environment (`cargo xtask test` sets one up)")
+}
+
+/// Runs a script of `tests/python`, and says what it printed.
+///
+/// # Panics
+/// With what it printed, when it fails.
+pub fn script<A: AsRef<OsStr>>(python: &Path, name: &str, args: &[A]) -> String {
+    let script = notebooks::workspace().join("tests/python").join(name);
+    let out = Command::new(python).arg(script).args(args).output().expect("python starts");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&out.stderr));
+    println!("{text}");
+    text
 }
 
 /// A file or folder below `SPATIALKIT_SHARED` (default `../shared`, beside the workspace), where
@@ -220,3 +235,19 @@ pub fn compare<A, B>(
         panic!("{what}: {bad} (tolerance {allowed})");
     }
 }
+
+/// Real h5ad files, one or more of every writer.
+pub const H5AD: [&str; 12] = [
+    "fixtures/anndata_archives/v0.5.0/adata.h5ad",
+    "fixtures/anndata_archives/v0.7.0/adata.h5ad",
+    "fixtures/anndata_archives/v0.7.8/adata.h5ad",
+    "fixtures/anndata_archives/v0.11.4/adata.h5ad",
+    "fixtures/anndataR/example.h5ad",
+    "fixtures/anndata_rs/sample.h5ad",
+    "fixtures/squidpy/test_data.h5ad",
+    "fixtures/zellkonverter/example_anndata.h5ad",
+    "fixtures/zellkonverter/krumsiek11.h5ad",
+    "fixtures/zellkonverter/krumsiek11_augmented_v0-8.h5ad",
+    "dlpfc/dlpfc_151673_5000g.h5ad",
+    "dlpfc/dlpfc_151675_5000g.h5ad",
+];

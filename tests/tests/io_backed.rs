@@ -3,33 +3,8 @@
 
 use spatialkit::anndata::Select;
 use spatialkit::io::{self, ReadOptions, TenxH5};
-use spatialkit_tests::{python, shared};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const H5AD: [&str; 11] = [
-    "fixtures/anndata_archives/v0.5.0/adata.h5ad",
-    "fixtures/anndata_archives/v0.7.0/adata.h5ad",
-    "fixtures/anndata_archives/v0.7.8/adata.h5ad",
-    "fixtures/anndata_archives/v0.11.4/adata.h5ad",
-    "fixtures/anndataR/example.h5ad",
-    "fixtures/anndata_rs/sample.h5ad",
-    "fixtures/squidpy/test_data.h5ad",
-    "fixtures/zellkonverter/example_anndata.h5ad",
-    "fixtures/zellkonverter/krumsiek11.h5ad",
-    "dlpfc/dlpfc_151673_5000g.h5ad",
-    "dlpfc/dlpfc_151675_5000g.h5ad",
-];
-
-/// Runs a script of `tests/python`, which says what it compared.
-fn run(python: &Path, script: &str, args: &[PathBuf]) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
-    let out = Command::new(python).arg(script).args(args).output().expect("python starts");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let text = text + &String::from_utf8_lossy(&out.stderr);
-    println!("{text}");
-    assert!(out.status.success(), "{text}");
-}
+use spatialkit_tests::{H5AD, python, script, shared};
+use std::path::PathBuf;
 
 fn files(test: &str) -> Vec<PathBuf> {
     let Some(data) = shared(test, "data") else { return vec![] };
@@ -64,7 +39,7 @@ fn parts_are_the_slices_of_anndatas_backed_mode() {
             args.push(out);
         }
     }
-    run(&python, "io_backed.py", &args);
+    script(&python, "io_backed.py", &args);
 }
 
 #[test]
@@ -112,7 +87,7 @@ fn each_genome_of_a_file_is_what_scanpy_reads() {
         args.extend([PathBuf::from(name), path.clone(), out]);
     }
     assert_eq!(args.len(), 7, "two genomes");
-    run(&python, "io_odd.py", &args);
+    script(&python, "io_odd.py", &args);
     let e = TenxH5::default().genome("mars").read(&path).unwrap_err().to_string();
     assert!(e.contains("no genome `mars`"), "{e}");
 }
@@ -121,7 +96,7 @@ fn each_genome_of_a_file_is_what_scanpy_reads() {
 fn rare_files_are_read_or_refused_by_name() {
     let Some(python) = python("rare_files_are_read_or_refused_by_name") else { return };
     let dir = tempfile::tempdir().unwrap();
-    run(&python, "io_odd.py", &["make".into(), dir.path().into()]);
+    script(&python, "io_odd.py", &["make".as_ref(), dir.path()]);
     let at = |name: &str| dir.path().join(name).with_extension("h5ad");
 
     // Compressed as h5py can, and text columns of both kinds: the same after rewriting.
@@ -133,7 +108,7 @@ fn rare_files_are_read_or_refused_by_name() {
     }
     let part = io::open_h5ad(at("lzf")).unwrap().read_rows(3..9).unwrap();
     assert_eq!(part.x, io::read_h5ad(at("lzf")).unwrap().select(3..9, ..).unwrap().x);
-    run(&python, "io_roundtrip.py", &pairs);
+    script(&python, "io_roundtrip.py", &pairs);
 
     let e = io::read_h5ad(at("zstd")).unwrap_err().to_string();
     assert!(e.contains("`X`") && e.contains("32015") && e.contains("gzip"), "{e}");

@@ -4,16 +4,8 @@
 use spatialkit::anndata::AnnData;
 use spatialkit::image::read_image;
 use spatialkit::io::{self, Her2st, SpatialTables, StImage};
-use spatialkit_tests::{python, shared};
+use spatialkit_tests::{python, script, shared};
 use std::path::Path;
-use std::process::Command;
-
-fn script(python: &Path, args: &[String]) -> (bool, String) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/io_legacy.py");
-    let out = Command::new(python).arg(script).args(args).output().expect("python starts");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    (out.status.success(), text + &String::from_utf8_lossy(&out.stderr))
-}
 
 /// Cases for the script, each with the object as we read it.
 struct Cases {
@@ -39,9 +31,7 @@ impl Cases {
     }
 
     fn compare(self, python: &Path) {
-        let (ok, text) = script(python, &self.args);
-        println!("{text}");
-        assert!(ok, "{text}");
+        let text = script(python, "io_legacy.py", &self.args);
         assert_eq!(text.lines().filter(|l| l.starts_with("equal ")).count(), self.n);
     }
 }
@@ -52,8 +42,7 @@ fn loom_files_hold_what_anndata_reads() {
     let Some(python) = python(test) else { return };
     let mut cases = Cases::new();
     let made = tempfile::tempdir().unwrap();
-    let (ok, text) = script(&python, &["make".into(), made.path().display().to_string()]);
-    assert!(ok, "{text}");
+    script(&python, "io_legacy.py", &["make".as_ref(), made.path()]);
     for name in ["gzip", "shuffled", "lzf", "plain", "swapped"] {
         let path = made.path().join(format!("{name}.loom"));
         let sparse = io::read(&path).unwrap_or_else(|e| panic!("{e}"));
@@ -156,8 +145,7 @@ fn a_slide_of_stimage_is_what_pandas_reads() {
     let counts = her2st.join("ST-cnts/A1.tsv.gz");
     let paths = [&counts, &coordinates, copy.path()].map(|p: &Path| p.display().to_string());
     let args: Vec<String> = ["make-stimage".to_string()].into_iter().chain(paths).collect();
-    let (ok, text) = script(&python, &args);
-    assert!(ok, "{text}");
+    script(&python, "io_legacy.py", &args);
     let adata = StImage::open(copy.path()).unwrap().slide(slide).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(adata.shape(), (346, 15045));
     let counts = copy.path().join(format!("ST/gene_exp/{slide}_count.csv"));
@@ -183,8 +171,7 @@ fn pictures_have_the_values_of_tifffile_and_pillow() {
     let test = "pictures_have_the_values_of_tifffile_and_pillow";
     let Some(python) = python(test) else { return };
     let made = tempfile::tempdir().unwrap();
-    let (ok, text) = script(&python, &["make".into(), made.path().display().to_string()]);
-    assert!(ok, "{text}");
+    script(&python, "io_legacy.py", &["make".as_ref(), made.path()]);
     let names = ["channels.ome.tiff", "tiles.tif", "planes.tif", "lzw.tif", "rgb.png", "deep.png"];
     let mut paths: Vec<_> = names.map(|n| made.path().join(n)).to_vec();
     for real in [

@@ -6,24 +6,8 @@ use spatialkit::anndata::{
 };
 use spatialkit::io;
 use spatialkit::ndarray::Array2;
-use spatialkit_tests::{notebooks::workspace, python, shared};
+use spatialkit_tests::{H5AD, python, script, shared};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const FILES: [&str; 12] = [
-    "fixtures/anndata_archives/v0.5.0/adata.h5ad",
-    "fixtures/anndata_archives/v0.7.0/adata.h5ad",
-    "fixtures/anndata_archives/v0.7.8/adata.h5ad",
-    "fixtures/anndata_archives/v0.11.4/adata.h5ad",
-    "fixtures/anndataR/example.h5ad",
-    "fixtures/anndata_rs/sample.h5ad",
-    "fixtures/squidpy/test_data.h5ad",
-    "fixtures/zellkonverter/example_anndata.h5ad",
-    "fixtures/zellkonverter/krumsiek11.h5ad",
-    "fixtures/zellkonverter/krumsiek11_augmented_v0-8.h5ad",
-    "dlpfc/dlpfc_151673_5000g.h5ad",
-    "dlpfc/dlpfc_151675_5000g.h5ad",
-];
 
 /// Cases with our results, for Python to do again and compare.
 struct Cases {
@@ -60,11 +44,7 @@ impl Cases {
         let Some(python) = python(test) else { return };
         let list = self.dir.path().join("cases.json");
         std::fs::write(&list, serde_json::to_vec(&self.cases).unwrap()).unwrap();
-        let script = workspace().join("tests/python/io_ops.py");
-        let out = Command::new(python).arg(script).arg(list).output().expect("python starts");
-        let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        println!("{text}");
-        assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+        script(&python, "io_ops.py", &[list]);
     }
 }
 
@@ -140,7 +120,7 @@ fn real_slides_put_together_are_what_anndata_makes() {
     let Some(data) = shared(test, "data") else { return };
     let mut cases = Cases::new();
     for pair in [[10, 11], [0, 6], [1, 2], [1, 3], [4, 7], [8, 9], [5, 4], [7, 9], [2, 2]] {
-        let paths = pair.map(|i: usize| data.join(FILES[i]));
+        let paths = pair.map(|i: usize| data.join(H5AD[i]));
         if paths.iter().all(|p| p.is_file()) {
             concat(&mut cases, &paths);
         } else {
@@ -301,7 +281,7 @@ fn parts_and_turns_of_real_files_are_what_anndata_makes() {
     let test = "parts_and_turns_of_real_files_are_what_anndata_makes";
     let Some(data) = shared(test, "data") else { return };
     let mut cases = Cases::new();
-    for path in FILES.map(|f| data.join(f)) {
+    for path in H5AD.map(|f| data.join(f)) {
         if !path.is_file() {
             println!("SKIPPED: {test}: {} is not there", path.display());
             continue;

@@ -2,9 +2,7 @@
 
 use spatialkit::anndata::{Dense, Map, Matrix, Value, Values};
 use spatialkit::io::{self, Geometry, Raster, Shapes, SpatialData, Transform};
-use spatialkit_tests::{python, shared};
-use std::path::Path;
-use std::process::Command;
+use spatialkit_tests::{python, script, shared};
 
 fn ints(values: impl IntoIterator<Item = usize>) -> Value {
     let values: Vec<i64> = values.into_iter().map(|x| x as i64).collect();
@@ -104,9 +102,5 @@ fn every_element_holds_what_spatialdata_reads() {
     let out = dir.path().join("ours.h5ad");
     io::write_h5ad(&adata, &out).unwrap();
     let Some(python) = python(test) else { return };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/io_spatialdata.py");
-    let out = Command::new(python).arg(script).arg(&path).arg(&out).output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    println!("{text}");
-    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    script(&python, "io_spatialdata.py", &[path, out]);
 }

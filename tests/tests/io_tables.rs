@@ -3,18 +3,8 @@
 
 use spatialkit::anndata::{AnnData, Frame};
 use spatialkit::io;
-use spatialkit_tests::{python, shared};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Runs the script, or returns `None` without a Python.
-fn script(test: &str, args: &[PathBuf]) -> Option<(bool, String)> {
-    let python = python(test)?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/io_tables.py");
-    let out = Command::new(python).arg(script).args(args).output().expect("python starts");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    Some((out.status.success(), text + &String::from_utf8_lossy(&out.stderr)))
-}
+use spatialkit_tests::{python, script, shared};
+use std::path::PathBuf;
 
 /// Writes what we read of each case and lets the script compare.
 fn compare(test: &str, cases: Vec<(&str, PathBuf, AnnData)>) {
@@ -25,9 +15,8 @@ fn compare(test: &str, cases: Vec<(&str, PathBuf, AnnData)>) {
         io::write_h5ad(&adata, &out).unwrap_or_else(|e| panic!("{}: {e}", original.display()));
         args.extend([PathBuf::from(kind), original, out]);
     }
-    let Some((ok, text)) = script(test, &args) else { return };
-    println!("{text}");
-    assert!(ok, "{text}");
+    let Some(python) = python(test) else { return };
+    script(&python, "io_tables.py", &args);
 }
 
 fn table(frame: Frame) -> AnnData {
@@ -149,8 +138,8 @@ fn outlines_and_molecules_of_xenium_are_whole() {
 fn made_files_are_what_squidpy_and_pandas_read() {
     let test = "made_files_are_what_squidpy_and_pandas_read";
     let dir = tempfile::tempdir().unwrap();
-    let Some((ok, text)) = script(test, &["make".into(), dir.path().into()]) else { return };
-    assert!(ok, "{text}");
+    let Some(python) = python(test) else { return };
+    script(&python, "io_tables.py", &["make".as_ref(), dir.path()]);
     let mut cases = Vec::new();
     for kind in ["cosmx", "vizgen", "puck"] {
         let path = dir.path().join(kind);

@@ -1,20 +1,7 @@
 //! Zarr stores: what we read in them is what Python's packages read.
 
 use spatialkit::io;
-use spatialkit_tests::{python, shared};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Runs a script of `tests/python` and fails with what it printed if it does.
-fn check(test: &str, script: &str, args: &[PathBuf]) -> bool {
-    let Some(python) = python(test) else { return false };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
-    let out = Command::new(python).arg(script).args(args).output().expect("python starts");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    println!("{text}");
-    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
-    true
-}
+use spatialkit_tests::{python, script, shared};
 
 #[test]
 fn stores_hold_what_anndata_reads() {
@@ -35,7 +22,8 @@ fn stores_hold_what_anndata_reads() {
         io::write_h5ad(&adata, &out).unwrap_or_else(|e| panic!("{file}: {e}"));
         args.extend([path, out]);
     }
-    check(test, "io_zarr.py", &args);
+    let Some(python) = python(test) else { return };
+    script(&python, "io_zarr.py", &args);
 }
 
 #[test]
@@ -62,7 +50,8 @@ fn mudata_comes_back_as_mudata_reads_it() {
         assert_eq!(&io::read(&single).unwrap(), mdata.modality("mod1").unwrap());
         args.extend([path, out]);
     }
-    check(test, "io_zarr.py", &args);
+    let Some(python) = python(test) else { return };
+    script(&python, "io_zarr.py", &args);
 }
 
 #[test]
@@ -70,13 +59,12 @@ fn every_type_and_codec_of_zarr_python_is_read() {
     let test = "every_type_and_codec_of_zarr_python_is_read";
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
-    if !check(test, "io_zarr_codecs.py", &["make".into(), folder.into()]) {
-        return;
-    }
+    let Some(python) = python(test) else { return };
+    script(&python, "io_zarr_codecs.py", &["make".as_ref(), folder]);
     for version in ["v2", "v3"] {
         let store = folder.join(version).with_extension("zarr");
         let adata = io::read_zarr(&store).unwrap_or_else(|e| panic!("{e}"));
         io::write_h5ad(&adata, store.with_extension("h5ad")).unwrap_or_else(|e| panic!("{e}"));
     }
-    check(test, "io_zarr_codecs.py", &["check".into(), folder.into()]);
+    script(&python, "io_zarr_codecs.py", &["check".as_ref(), folder]);
 }

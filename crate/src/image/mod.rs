@@ -58,16 +58,7 @@ impl Image {
     /// # Errors
     /// [`Error::Format`] naming `name` when the bytes are no such picture.
     pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<Self> {
-        let decoded = ::image::load_from_memory(bytes).map_err(|e| {
-            Error::format(name, format!("not a readable PNG or JPEG picture ({e})"))
-        })?;
-        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-        let pixels = if decoded.color().has_alpha() {
-            decoded.to_rgba8().as_raw().chunks_exact(4).flat_map(over_white).collect()
-        } else {
-            decoded.into_rgb8().into_raw()
-        };
-        Image::new(width, height, pixels)
+        raster::decode_bytes(name.as_ref(), bytes)?.into_image()
     }
 
     /// Reads a PNG, JPEG or TIFF file as 8-bit RGB; see [`read_image`] and [`Raster::to_image`].

@@ -4,7 +4,7 @@
 use super::{Image, ome, tiff};
 use crate::anndata::{Value, Values};
 use crate::error::{Error, Result};
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 /// A picture as its file holds it: any number of channels, 8 bits a channel or more.
@@ -30,6 +30,9 @@ pub struct Raster {
     /// Planes that are channels of this picture do not count.
     pub pages: usize,
 }
+
+/// How a JPEG file begins.
+const JPEG: &[u8] = b"\xff\xd8";
 
 /// A file may expand this much: no codec of ours does better than deflate's 1:1032.
 const MOST_EXPANSION: u64 = 1100;
@@ -77,18 +80,23 @@ fn read(path: &Path) -> Result<Raster> {
         return Err(Error::format(path, "JPEG 2000 pictures are not read")
             .with_hint("Convert it to TIFF or PNG"));
     }
-    if head.starts_with(b"\xff\xd8") {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        if !super::jpeg::is_whole(&bytes) {
-            return Err(Error::format(path, "the JPEG picture is cut short or damaged")
-                .with_hint("Copy or download it again"));
-        }
+    if head.starts_with(JPEG) {
+        return decode_bytes(path, &std::fs::read(path).map_err(|e| Error::io(path, e))?);
     }
     decode(path, BufReader::new(file), meta.len())
 }
 
+/// A PNG or JPEG picture in memory.
+pub(super) fn decode_bytes(name: &Path, bytes: &[u8]) -> Result<Raster> {
+    if bytes.starts_with(JPEG) && !super::jpeg::is_whole(bytes) {
+        return Err(Error::format(name, "the JPEG picture is cut short or damaged")
+            .with_hint("Copy or download it again"));
+    }
+    decode(name, Cursor::new(bytes), bytes.len() as u64)
+}
+
 /// A PNG or JPEG picture.
-fn decode(path: &Path, file: BufReader<std::fs::File>, size: u64) -> Result<Raster> {
+fn decode(path: &Path, file: impl BufRead + Seek, size: u64) -> Result<Raster> {
     use ::image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
     let bad = |e: ::image::ImageError| {
         Error::format(path, format!("not a readable PNG, JPEG or TIFF picture ({e})"))

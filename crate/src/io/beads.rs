@@ -13,7 +13,7 @@
 
 use super::files::{self, entries, list};
 use super::join::{Join, points};
-use super::table::{TextMatrix, Table};
+use super::table::{Table, TextMatrix};
 use crate::anndata::{AnnData, Column, Frame};
 use crate::error::{Error, Result};
 use std::collections::HashSet;

@@ -10,7 +10,7 @@
 
 use super::files::{self, entries, list};
 use super::join::{Join, column, points};
-use super::table::{TextMatrix, Table};
+use super::table::{Table, TextMatrix};
 use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Matrix, Value};
 use crate::error::{Error, Result};
 use std::collections::HashSet;

@@ -400,7 +400,8 @@ pub(super) fn recognise(path: &Path) -> Result<Option<AnnData>> {
         return Ok(Some(section));
     }
     let named = |(row, columns): (String, Vec<String>)| {
-        spot(&row).is_some() || columns.iter().take(3).all(|c| spot(c).is_some())
+        let all = columns.iter().take(3).all(|c| spot(c).is_some());
+        !columns.is_empty() && (spot(&row).is_some() || all)
     };
     let counts = path.is_file() && TextMatrix::first_names(path).is_ok_and(named);
     if counts { read_st(path).map(Some) } else { Ok(None) }

@@ -11,7 +11,7 @@
 use super::cosmx::{find, need};
 use super::files;
 use super::join::join_table;
-use super::table::{TextMatrix, Table};
+use super::table::{Table, TextMatrix};
 use crate::anndata::{AnnData, Frame, Map, Value};
 use crate::error::Result;
 use std::path::Path;

@@ -228,7 +228,8 @@ mod tests {
             "a b\n10x13 0 1.5\n10x14 2 0.0",
             "a\tb\n10x13\t0\t1.5\n\n10x14\t2e0\t0",
         ] {
-            let read = |transposed| matrix(text, transposed).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+            let read =
+                |transposed| matrix(text, transposed).unwrap_or_else(|e| panic!("{text:?}: {e}"));
             let (rows, columns, x) = read(false);
             assert_eq!((rows.join(" "), columns.join(" ")), ("10x13 10x14".into(), "a b".into()));
             let Matrix::Csr(csr) = &x else { panic!("{x:?}") };
