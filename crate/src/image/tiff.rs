@@ -7,21 +7,23 @@ use crate::error::{Error, Result};
 use ::tiff::decoder::{Decoder, DecodingResult, Limits};
 use ::tiff::tags::Tag;
 use ::tiff::{ColorType, TiffError, TiffUnsupportedError};
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Pages are counted up to here; a damaged file may chain them without end.
 const MOST_PAGES: usize = 100_000;
 
 /// Reads the first page, or the pages that are the channels of one picture.
-pub(super) fn read(path: &Path, file: BufReader<File>, size: u64) -> Result<Raster> {
+pub(super) fn read(path: &Path, mut file: BufReader<File>, size: u64) -> Result<Raster> {
     let fail = |e: TiffError| explain(path, e, None);
     let mut limits = Limits::default();
     let most = usize::try_from(most_bytes(size)).unwrap_or(usize::MAX);
     limits.decoding_buffer_size = most;
     limits.intermediate_buffer_size = most;
     limits.ifd_value_size = usize::try_from(size).unwrap_or(usize::MAX).max(1 << 20);
+    check_claims(path, &mut file, size)?;
     let mut decoder = Decoder::new(file).map_err(fail)?.with_limits(limits);
 
     let ome = description(&mut decoder).and_then(|d| Ome::parse(&d)).unwrap_or_default();
@@ -62,6 +64,60 @@ pub(super) fn read(path: &Path, file: BufReader<File>, size: u64) -> Result<Rast
     }
     raster.describe(ome);
     Ok(raster)
+}
+
+/// Checks that long lists in the directories lie inside the file: the decoder takes room for as many
+/// values as are claimed before it looks for them. What cannot be read is left for it to report.
+fn check_claims(path: &Path, file: &mut BufReader<File>, size: u64) -> Result<()> {
+    const HARMLESS: u64 = 1 << 16;
+    let fail = |e| Error::io(path, e);
+    let head = bytes_at(file, 0, 16).map_err(fail)?;
+    let number = |bytes: &[u8]| match head[0] {
+        b'M' => bytes.iter().fold(0u64, |n, &b| n << 8 | u64::from(b)),
+        _ => bytes.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b)),
+    };
+    if head.len() < 16 {
+        return file.rewind().map_err(fail);
+    }
+    // Bytes of an address, of the number of entries, and of an entry.
+    let (word, count, entry) = if number(&head[2..4]) == 43 { (8, 8, 20) } else { (4, 2, 12) };
+    let mut next = number(&head[word..2 * word]);
+    let mut seen = HashSet::new();
+    while (1..size).contains(&next) && seen.len() < MOST_PAGES && seen.insert(next) {
+        let entries = number(&bytes_at(file, next, count).map_err(fail)?);
+        let length = entries.saturating_mul(entry as u64);
+        if length > size {
+            break;
+        }
+        let start = next.saturating_add(count as u64);
+        let directory = bytes_at(file, start, length as usize + word).map_err(fail)?;
+        for entry in directory.chunks_exact(entry).take(entries as usize) {
+            let values = number(&entry[4..4 + word]);
+            let bytes = values.saturating_mul(match number(&entry[2..4]) {
+                1 | 2 | 6 | 7 => 1,
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                _ => 8,
+            });
+            let end = number(&entry[4 + word..]).saturating_add(bytes);
+            if values > HARMLESS && end > size {
+                let tag = number(&entry[..2]);
+                let reason =
+                    format!("damaged TIFF file: tag {tag} claims {values} values, beyond its end");
+                return Err(Error::format(path, reason));
+            }
+        }
+        next = directory.get(length as usize..).map_or(0, number);
+    }
+    file.rewind().map_err(fail)
+}
+
+/// So many bytes from `at`, fewer where the file ends.
+fn bytes_at(file: &mut BufReader<File>, at: u64, n: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(at))?;
+    file.take(n as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn description(decoder: &mut Decoder<BufReader<File>>) -> Option<String> {
@@ -222,6 +278,25 @@ mod tests {
             page.write_data(&[0u16, 258, 65535]).unwrap();
             tiff.write_image::<Gray16>(3, 1, &[7, 8, 9]).unwrap();
         })
+    }
+
+    #[test]
+    fn a_list_that_claims_more_than_the_file_is_refused_before_it_is_read() {
+        let (_dir, path) = file(|mut tiff| {
+            tiff.write_image::<RGB8>(4, 2, &[7; 24]).unwrap();
+        });
+        let bytes = std::fs::read(&path).unwrap();
+        let directory = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+        let entries = u16::from_le_bytes(bytes[directory..directory + 2].try_into().unwrap());
+        for k in 0..entries as usize {
+            let at = directory + 2 + 12 * k;
+            let mut damaged = bytes.clone();
+            damaged[at + 4..at + 8].copy_from_slice(&(5u32 << 20).to_le_bytes());
+            std::fs::write(&path, damaged).unwrap();
+            let e = read_image(&path).unwrap_err().to_string();
+            let tag = u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
+            assert!(e.contains(&format!("tag {tag} claims 5242880 values")), "{e}");
+        }
     }
 
     #[test]

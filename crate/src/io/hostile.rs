@@ -125,7 +125,19 @@ fn sizes_that_nothing_answers_for_are_refused() {
 
 #[test]
 fn a_file_that_crashes_hdf5_is_refused() {
-    // An index of links (there are more than eight of them) that claims 65,535 in a node for a few.
+    // Of an index of links (there are more than eight of them), which begins
+    // "BTHD", version, kind, node: 4, record: 2, depth: 2, 2 percentages, root: 8, records: 2, …
+    for (field, value, reason) in [
+        // 65,535 links in a node that has room for a few.
+        (24..26, 0xff, "damaged"),
+        // Nodes of 4 GB, which HDF5 fills with zeros.
+        (6..10, 0xef, "asks for more than"),
+    ] {
+        damage_an_index(field, value, reason);
+    }
+}
+
+fn damage_an_index(field: std::ops::Range<usize>, value: u8, reason: &str) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5ad");
     let mut adata = plain(3);
@@ -137,15 +149,13 @@ fn a_file_that_crashes_hdf5_is_refused() {
     let indices: Vec<usize> = indices.map(|(i, _)| i).collect();
     assert!(!indices.is_empty());
     for at in indices {
-        // "BTHD", version, kind, node: 4, record: 2, depth: 2, 2 percentages, root: 8, records: 2,
-        // in all: 8, checksum: 4.
-        bytes[at + 24..at + 26].fill(0xff);
+        bytes[at + field.start..at + field.end].fill(value);
         let sum = checksum(&bytes[at..at + 34]);
         bytes[at + 34..at + 38].copy_from_slice(&sum.to_le_bytes());
     }
     std::fs::write(&path, bytes).unwrap();
     let e = read(&path).unwrap_err().to_string();
-    assert!(e.contains("a.h5ad") && e.contains("damaged"), "{e}");
+    assert!(e.contains("a.h5ad") && e.contains("damaged") && e.contains(reason), "{e}");
 }
 
 /// The checksum of HDF5's metadata (Bob Jenkins' lookup3).

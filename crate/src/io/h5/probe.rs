@@ -4,7 +4,7 @@
 //! * an index of links (B-tree of version 2) that claims longer records than its nodes have room for,
 //!   and a table of symbols whose names lie outside their heap: it reads past its buffers and crashes;
 //! * heaps, messages and indices that lead back to themselves: it never returns;
-//! * a chunk or an array that claims gigabytes, which it fills with zeros.
+//! * a chunk, an array or a node of an index that claims gigabytes, which it fills with zeros.
 //!
 //! Such files are rare but not exotic: one wrong block of a disk or a broken download is enough, and
 //! a notebook would lose every variable. No check of ours could keep up with all that the format can
@@ -21,7 +21,13 @@ use super::{Source, read};
 use crate::error::{Error, Result};
 use crate::progress::check_interrupt;
 use hdf5::{LocationType, sync::sync};
+use hdf5_sys::h5::herr_t;
+use hdf5_sys::h5e::{
+    H5E_DEFAULT, H5E_NOSPACE, H5E_RESOURCE, H5E_direction_t, H5E_error2_t, H5Eset_auto2, H5Ewalk2,
+};
+use hdf5_sys::h5i::hid_t;
 use std::collections::HashSet;
+use std::ffi::c_void;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -34,6 +40,8 @@ const SMALL: u64 = 1 << 20;
 const SLACK: u64 = 128 << 20;
 /// Address space that the walk may take; beyond it HDF5 reports an error.
 const ADDRESSES: u64 = 1 << 30;
+/// How the walk ends when HDF5 was denied memory.
+const DENIED: i32 = 3;
 /// Groups nested deeper than this are left to the reader, which refuses them.
 const DEEPEST: usize = 64;
 
@@ -75,12 +83,20 @@ fn identity(path: &Path) -> Option<[i64; 5]> {
 struct Outcome {
     /// The signal that ended the process; 0 if it ended by itself.
     signal: i32,
+    /// Whether HDF5 asked for more memory than the process may have.
+    denied: bool,
     /// Bytes of memory that it held at most beyond what it started with.
     memory: u64,
 }
 
 impl Outcome {
     fn reason(&self, size: u64) -> Option<String> {
+        if self.denied {
+            return Some(format!(
+                "its structure asks for more than {} MB, the file has {size} bytes",
+                (4 * size + ADDRESSES) >> 20
+            ));
+        }
         match self.signal {
             libc::SIGPROF => Some("its structure leads in a circle".into()),
             // Whoever ends processes from outside says nothing about the file.
@@ -135,8 +151,9 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
     }
     interrupted?;
     let signal = if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 };
+    let denied = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == DENIED;
     let memory = (usage.ru_maxrss as u64 * MAXRSS_UNIT).saturating_sub(own);
-    Ok(Some(Outcome { signal, memory }))
+    Ok(Some(Outcome { signal, denied, memory }))
 }
 
 /// A copy of this process. No signal's handler runs half-way, and the copy takes every signal.
@@ -223,6 +240,8 @@ fn walk_and_exit(path: &Path, size: u64) -> libc::pid_t {
             libc::setrlimit(libc::RLIMIT_AS, &limit(used + 4 * size + ADDRESSES));
         }
     }
+    let mut denied = false;
+    unsafe { H5Eset_auto2(H5E_DEFAULT, Some(see_errors), (&raw mut denied).cast()) };
     let _ = std::panic::catch_unwind(|| {
         if let Ok(file) = hdf5::File::open(path)
             && let Ok(root) = file.group("/")
@@ -234,7 +253,17 @@ fn walk_and_exit(path: &Path, size: u64) -> libc::pid_t {
         }
     });
     // Not `exit`: what the other process registered to be done at its end is not ours to do.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(if denied { DENIED } else { 0 }) }
+}
+
+/// Is called by HDF5 with every error; notes those about memory.
+unsafe extern "C" fn see_errors(stack: hid_t, denied: *mut c_void) -> herr_t {
+    unsafe extern "C" fn one(_: u32, error: *const H5E_error2_t, denied: *mut c_void) -> herr_t {
+        let (error, denied) = unsafe { (&*error, &mut *denied.cast::<bool>()) };
+        *denied |= error.maj_num == *H5E_RESOURCE && error.min_num == *H5E_NOSPACE;
+        0
+    }
+    unsafe { H5Ewalk2(stack, H5E_direction_t::H5E_WALK_UPWARD, Some(one), denied) }
 }
 
 /// Looks at a group and everything below it, each object once: what the reader would let HDF5 do,

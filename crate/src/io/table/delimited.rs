@@ -343,7 +343,9 @@ fn sniff(path: &Path, text: &[u8]) -> (Dialect, Vec<Vec<String>>) {
         // A `.csv` with blanks between numbers is a matrix; between words they are text.
         let is_number = |f: &String| field::number(f.as_bytes()).is_some();
         let words = delimiter == b' ' && named && !records.iter().flatten().all(is_number);
-        if even && !words {
+        // Blanks are all kinds of them: where another delimiter is in the header, it is that one.
+        let other = delimiter == b' ' && most > 1;
+        if even && !words && !other {
             return (dialect, records);
         }
         if first > most && delimiter != b' ' {
