@@ -175,6 +175,13 @@ pub(super) fn describe_content(path: &Path) -> String {
     if head.starts_with(&[0x1f, 0x8b]) {
         return "it is gzipped; gunzip it first".into();
     }
+    let pictures: [&[u8]; 4] = [b"\x89PNG", b"\xff\xd8\xff", b"II\x2a\0", b"MM\0\x2a"];
+    if pictures.iter().any(|p| head.starts_with(p)) {
+        return "it is a picture".into();
+    }
+    if head.starts_with(b"PAR1") {
+        return "it is a parquet table".into();
+    }
     if head.starts_with(b"PK\x03\x04") {
         return "it is a zip archive; unpack it first".into();
     }
@@ -212,6 +219,8 @@ mod tests {
         let path = dir.path().join("a");
         fs::write(&path, "<!DOCTYPE html>").unwrap();
         assert!(describe_content(&path).contains("web page"));
+        fs::write(&path, b"\x89PNG\r\n\x1a\n").unwrap();
+        assert_eq!(describe_content(&path), "it is a picture");
         fs::write(&path, "barcode,layer\n").unwrap();
         assert!(describe_content(&path).contains("starts with `barcode,layer`"));
     }

@@ -9,14 +9,17 @@ use crate::error::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, counts of legacy ST \
-                     (rows named 10x13), a slide of STimage-1K4M (gene_exp/*_count.csv), a Visium \
-                     folder (a matrix and spatial/), a 10x folder (matrix.mtx, barcodes.tsv, \
-                     features.tsv) or a folder of tables (counts, coordinates, metadata)";
+const KNOWN: &str = "an .h5ad file, a zarr store, a 10x .h5 file, a .loom file, a .gem file, counts \
+                     of legacy ST (rows named 10x13), a slide of STimage-1K4M \
+                     (gene_exp/*_count.csv), a folder of Visium (a matrix and spatial/), Visium HD, \
+                     Xenium, CosMx, Vizgen or Slide-seq, a 10x folder (matrix.mtx, barcodes.tsv, \
+                     features.tsv) or a folder of tables (counts, coordinates, metadata). \
+                     `io::read_table` reads tables, `image::read_image` pictures";
 
-/// Reads whatever is at `path`: an `.h5ad`, 10x `.h5` or `.loom` file, a zarr store, counts of legacy
-/// ST (with what lies beside them in a HER2ST folder), counts of a slide of STimage-1K4M, a Visium
-/// folder, a 10x folder with `matrix.mtx`, or a folder of tables. The content decides, not the name.
+/// Reads whatever is at `path`: an `.h5ad`, 10x `.h5` or `.loom` file, a zarr store, a `.gem` file,
+/// counts of legacy ST (with what lies beside them in a HER2ST folder), counts of a slide of
+/// STimage-1K4M, a folder of Visium, Visium HD, Xenium, CosMx, Vizgen or Slide-seq, a 10x folder with
+/// `matrix.mtx`, or a folder of tables. The content decides, not the name.
 ///
 /// # Errors
 /// [`Error::Format`] saying what was looked for when it is none of these; otherwise the errors of
