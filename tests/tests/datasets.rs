@@ -8,6 +8,7 @@ use spatialkit_tests::shared;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 /// Serves the files whose names end an address, and notes what it served.
@@ -82,4 +83,51 @@ fn a_section_of_her2st_arrives_whole() {
     std::fs::write(spots, text.replacen('1', "2", 1)).unwrap();
     let e = downloads(&address).her2st("C2").unwrap_err().to_string();
     assert!(e.contains("C2_selection.tsv") && e.contains("checksum"), "{e}");
+}
+
+/// Tells the test program, started again on a small disk, where the disk and the server are.
+const DISK: &str = "SPATIALKIT_TEST_DISK";
+const SERVER: &str = "SPATIALKIT_TEST_SERVER";
+
+#[test]
+fn a_full_disk_keeps_what_has_arrived() {
+    let test = "a_full_disk_keeps_what_has_arrived";
+    let body: Vec<u8> =
+        (0..4_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    if let (Some(disk), Ok(server)) = (std::env::var_os(DISK), std::env::var(SERVER)) {
+        let disk = PathBuf::from(disk);
+        let downloads = Downloads::new().folder(disk.join("cache")).base(server).retries(0);
+        let ballast = disk.join("ballast");
+        std::fs::write(&ballast, vec![0; 3 << 20]).unwrap();
+        let e = downloads.fetch("https://example.org/big.bin", None).unwrap_err().to_string();
+        assert!(e.contains("big.bin") && e.contains("make room"), "{e}");
+        std::fs::remove_file(&ballast).unwrap();
+        let path = downloads.fetch("https://example.org/big.bin", None).unwrap();
+        assert!(std::fs::read(path).unwrap() == body);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (file, disk) = (dir.path().join("big.bin"), dir.path().join("disk"));
+    std::fs::write(&file, &body).unwrap();
+    std::fs::create_dir(&disk).unwrap();
+    let mount = "mount -t tmpfs -o size=6m none \"$0\"";
+    let unshare = |script: String| {
+        let mut command = Command::new("unshare");
+        command.args(["-Urm", "sh", "-c", &script]).arg(&disk);
+        command
+    };
+    if !unshare(mount.into()).output().is_ok_and(|o| o.status.success()) {
+        println!("SKIPPED: {test}: no file system can be mounted here");
+        return;
+    }
+    let (address, _) = serve(vec![("/big.bin", file)]);
+    let out = unshare(format!("{mount} && exec \"$@\""))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(DISK, &disk)
+        .env(SERVER, address)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("1 passed"), "{text}");
 }
