@@ -185,6 +185,20 @@ fn every_reader_and_writer_works_from_a_cell() {
         file("a.png"),
         file("a.svg"),
     )];
+    cells.push(format!(
+        "let opened = io::open_h5ad({0:?})?;
+         assert_eq!(opened.describe()?.totals.unwrap().total_counts.len(), slide.n_obs());
+         let mut rows = 0;
+         for block in opened.x_blocks(100)? {{ rows += block?.rows.len(); }}
+         assert_eq!(rows, slide.n_obs());
+         assert_eq!(opened.select(1..20, ..)?.n_obs(), 19);
+         assert_eq!(opened.to_memory()?.n_vars(), 50);
+         let both = Concat::default().label(\"slide\").keys([\"a\", \"b\"]).run(&[&slide, &slide])?;
+         assert_eq!(both.n_obs(), 2 * slide.n_obs());
+         assert!(datasets::list().len() > 80);
+         assert!(datasets::visium_sge(\"no such slide\").is_err());",
+        file("a.h5ad"),
+    ));
     if let Some(slide) = shared("readers of Visium folders", "data/dlpfc/151673_spaceranger") {
         let slide = slide.to_str().unwrap();
         cells.push(format!(
