@@ -140,11 +140,7 @@ fn a_file_that_crashes_hdf5_is_refused() {
 fn damage_an_index(field: std::ops::Range<usize>, value: u8, reason: &str) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5ad");
-    let mut adata = plain(3);
-    (0..40).for_each(|i| drop(adata.uns.insert(format!("entry {i}"), "x".into())));
-    write_h5ad(&adata, &path).unwrap();
-    assert_eq!(read(&path).unwrap().uns.len(), 41);
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = with_many_links(&path);
     let indices = bytes.windows(4).enumerate().filter(|(_, w)| *w == b"BTHD");
     let indices: Vec<usize> = indices.map(|(i, _)| i).collect();
     assert!(!indices.is_empty());
@@ -156,6 +152,37 @@ fn damage_an_index(field: std::ops::Range<usize>, value: u8, reason: &str) {
     std::fs::write(&path, bytes).unwrap();
     let e = read(&path).unwrap_err().to_string();
     assert!(e.contains("a.h5ad") && e.contains("damaged") && e.contains(reason), "{e}");
+}
+
+#[test]
+fn a_group_that_cannot_be_listed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5ad");
+    let whole = with_many_links(&path);
+    let heap = whole.windows(4).position(|w| w == b"FRHP").unwrap();
+    let mut unlisted = 0;
+    // The header of the heap of links, each byte of it in turn; its checksum comes last.
+    for at in heap + 5..heap + 142 {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        let sum = checksum(&bytes[heap..heap + 142]);
+        bytes[heap + 142..heap + 146].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let Err(e) = read(&path) else { continue };
+        let e = e.to_string();
+        assert!(e.contains("a.h5ad") && e.contains("damaged"), "{e}");
+        unlisted += usize::from(e.contains("what is in `/") && e.contains("cannot be listed"));
+    }
+    assert!(unlisted > 10, "{unlisted}");
+}
+
+/// The bytes of a file with so many entries in a group that they are kept in a heap of their own.
+fn with_many_links(path: &Path) -> Vec<u8> {
+    let mut adata = plain(3);
+    (0..40).for_each(|i| drop(adata.uns.insert(format!("entry {i}"), "x".into())));
+    write_h5ad(&adata, path).unwrap();
+    assert_eq!(read(path).unwrap().uns.len(), 41);
+    std::fs::read(path).unwrap()
 }
 
 /// The checksum of HDF5's metadata (Bob Jenkins' lookup3).

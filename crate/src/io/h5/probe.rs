@@ -11,7 +11,8 @@
 //! get wrong, so a file is opened first by a copy of this process (`fork`), which walks through
 //! every group, attribute and data set, reads what is small, and ends. Only when it ended well does
 //! this process open the file. An error that HDF5 reports is no reason to refuse: the reader will
-//! meet it in its place and name the key, or leave the member out as it was told to.
+//! meet it in its place and name the key, or leave the member out as it was told to. Only where
+//! members or attributes cannot be listed nobody knows what a reader may find there by name.
 //!
 //! It costs the walk, some milliseconds (the data are not read), and the copy of the page tables,
 //! 10 to 80 ms for each GB that the process holds. A file that has not changed since is not looked
@@ -29,6 +30,8 @@ use hdf5_sys::h5i::hid_t;
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::fs::File;
+use std::io::Read;
+use std::os::fd::FromRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -40,8 +43,10 @@ const SMALL: u64 = 1 << 20;
 const SLACK: u64 = 128 << 20;
 /// Address space that the walk may take; beyond it HDF5 reports an error.
 const ADDRESSES: u64 = 1 << 30;
-/// How the walk ends when HDF5 was denied memory.
+/// How the walk ends when HDF5 was denied memory, and when it could not list everything: then it
+/// says at its end of the pipe whose members or attributes are not known.
 const DENIED: i32 = 3;
+const UNSEEN: i32 = 4;
 /// Groups nested deeper than this are left to the reader, which refuses them.
 const DEEPEST: usize = 64;
 
@@ -83,19 +88,24 @@ fn identity(path: &Path) -> Option<[i64; 5]> {
 struct Outcome {
     /// The signal that ended the process; 0 if it ended by itself.
     signal: i32,
-    /// Whether HDF5 asked for more memory than the process may have.
-    denied: bool,
+    /// How the process ended by itself.
+    status: i32,
+    /// What could not be listed.
+    unseen: String,
     /// Bytes of memory that it held at most beyond what it started with.
     memory: u64,
 }
 
 impl Outcome {
     fn reason(&self, size: u64) -> Option<String> {
-        if self.denied {
-            return Some(format!(
-                "its structure asks for more than {} MB, the file has {size} bytes",
-                (4 * size + ADDRESSES) >> 20
-            ));
+        match self.status {
+            DENIED => {
+                let mb = (4 * size + ADDRESSES) >> 20;
+                let reason = "its structure asks for more than";
+                return Some(format!("{reason} {mb} MB, the file has {size} bytes"));
+            }
+            UNSEEN => return Some(format!("what is in `{}` cannot be listed", self.unseen)),
+            _ => {}
         }
         match self.signal {
             libc::SIGPROF => Some("its structure leads in a circle".into()),
@@ -134,7 +144,7 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
         0 => {
             close_all_but(ends[1]);
             unsafe { libc::write(ends[1], [1u8].as_ptr().cast(), 1) };
-            walk_and_exit(path, size)
+            walk_and_exit(path, size, ends[1])
         }
         child => {
             unsafe { libc::close(ends[1]) };
@@ -144,16 +154,21 @@ fn look(path: &Path, size: u64) -> Result<Option<Outcome>> {
         }
     });
     let interrupted = if child > 0 { wait(child, ends[0], size) } else { Ok(()) };
-    unsafe { libc::close(ends[0]) };
     let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
     if child < 0 || unsafe { libc::wait4(child, &mut status, 0, &mut usage) } != child {
+        unsafe { libc::close(ends[0]) };
         return Ok(None);
     }
+    let mut said = unsafe { File::from_raw_fd(ends[0]) };
     interrupted?;
     let signal = if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 };
-    let denied = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == DENIED;
+    let status = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 0 };
+    let mut unseen = String::new();
+    if status == UNSEEN {
+        let _ = said.read_to_string(&mut unseen);
+    }
     let memory = (usage.ru_maxrss as u64 * MAXRSS_UNIT).saturating_sub(own);
-    Ok(Some(Outcome { signal, denied, memory }))
+    Ok(Some(Outcome { signal, status, unseen, memory }))
 }
 
 /// A copy of this process. No signal's handler runs half-way, and the copy takes every signal.
@@ -218,7 +233,7 @@ fn addresses() -> Option<u64> {
 }
 
 /// What the copy does. It has this thread only, so that nothing here may wait for another (rayon).
-fn walk_and_exit(path: &Path, size: u64) -> libc::pid_t {
+fn walk_and_exit(path: &Path, size: u64, end: i32) -> libc::pid_t {
     unsafe {
         // A crash here is an answer, not a report: no words of the C library, no handlers, no core.
         for _ in 0..3 {
@@ -242,18 +257,27 @@ fn walk_and_exit(path: &Path, size: u64) -> libc::pid_t {
     }
     let mut denied = false;
     unsafe { H5Eset_auto2(H5E_DEFAULT, Some(see_errors), (&raw mut denied).cast()) };
-    let _ = std::panic::catch_unwind(|| {
+    let walked = std::panic::catch_unwind(|| {
         if let Ok(file) = hdf5::File::open(path)
             && let Ok(root) = file.group("/")
             && let Ok(own) = File::open(path)
         {
             let (path, userblock) = (path.to_path_buf(), file.userblock());
             let source = Source { path, file: own, size, userblock, endless: OnceLock::new() };
-            walk(&Arc::new(source), &root, &mut HashSet::new(), 0);
+            return walk(&Arc::new(source), &root, &mut HashSet::new(), 0);
         }
+        Ok(())
     });
+    let mut status = if denied { DENIED } else { 0 };
+    if let Ok(Err(unseen)) = walked
+        && status == 0
+    {
+        let key = &unseen.as_bytes()[..unseen.len().min(200)];
+        unsafe { libc::write(end, key.as_ptr().cast(), key.len()) };
+        status = UNSEEN;
+    }
     // Not `exit`: what the other process registered to be done at its end is not ours to do.
-    unsafe { libc::_exit(if denied { DENIED } else { 0 }) }
+    unsafe { libc::_exit(status) }
 }
 
 /// Is called by HDF5 with every error; notes those about memory.
@@ -267,34 +291,42 @@ unsafe extern "C" fn see_errors(stack: hid_t, denied: *mut c_void) -> herr_t {
 }
 
 /// Looks at a group and everything below it, each object once: what the reader would let HDF5 do,
-/// HDF5 does here.
-fn walk(source: &Arc<Source>, group: &hdf5::Group, seen: &mut HashSet<String>, depth: usize) {
-    attributes(source, group);
+/// HDF5 does here. An error is the name of what cannot be listed.
+fn walk(
+    source: &Arc<Source>,
+    group: &hdf5::Group,
+    seen: &mut HashSet<String>,
+    depth: usize,
+) -> Result<(), String> {
+    attributes(source, group)?;
     let by = hdf5::IterationOrder::Increasing;
-    for name in group.member_names_by(hdf5::IndexType::Name, by).unwrap_or_default() {
+    let names = group.member_names_by(hdf5::IndexType::Name, by).map_err(|_| group.name())?;
+    for name in names {
         match group.loc_type_by_name(&name) {
             Ok(LocationType::Group) => {
                 let Ok(inner) = group.group(&name) else { continue };
                 let token = inner.loc_info().map(|i| format!("{:?}", i.token)).unwrap_or_default();
                 if depth < DEEPEST && seen.insert(token) {
-                    walk(source, &inner, seen, depth + 1);
+                    walk(source, &inner, seen, depth + 1)?;
                 }
             }
             Ok(LocationType::Dataset) => {
                 if let Ok(data) = group.dataset(&name) {
-                    attributes(source, &data);
+                    attributes(source, &data)?;
                     read::glance(source, &data, SMALL);
                 }
             }
             _ => {}
         }
     }
+    Ok(())
 }
 
-fn attributes(source: &Source, at: &hdf5::Location) {
-    for name in at.attr_names().unwrap_or_default() {
+fn attributes(source: &Source, at: &hdf5::Location) -> Result<(), String> {
+    for name in at.attr_names().map_err(|_| at.name())? {
         if let Ok(attr) = at.attr(&name) {
             let _ = read::attribute(&attr, at, source, &name);
         }
     }
+    Ok(())
 }
