@@ -66,7 +66,7 @@ impl Image {
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is no such picture.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        read_image(path)?.to_image()
+        read_image(path)?.into_image()
     }
 
     /// The picture in an entry of `uns`: height × width × (1, 3 or 4) of bytes, of 16-bit
