@@ -16,7 +16,7 @@
 use super::chunk::{Chunk, Reader, numbers};
 use super::field::Kind;
 use super::pages::TextPages;
-use super::source::Source;
+use super::source::{Pages, Source};
 use crate::error::{Error, Result};
 use parquet::basic::{ConvertedType, Encoding, LogicalType, Type};
 use parquet::column::page::PageReader;
@@ -159,7 +159,7 @@ impl Parquet {
             let nullable = meta.column_descr().max_def_level() > 0;
             let source = part.source.clone();
             let pages = SerializedPageReader::new(source, meta, group.rows, None).map_err(words)?;
-            let pages: Box<dyn PageReader> = Box::new(pages);
+            let pages: Box<dyn PageReader> = Box::new(Pages(pages));
             let simple = meta.encodings().all(|e| {
                 matches!(
                     e,
@@ -197,7 +197,7 @@ impl Parquet {
                         let meta = part.meta.row_group(group.group).column(index?);
                         let source = part.source.clone();
                         let pages = SerializedPageReader::new(source, meta, group.rows, None);
-                        let pages = Box::new(pages.map_err(words)?);
+                        let pages = Box::new(Pages(pages.map_err(words)?));
                         Ok(Reader::Any(get_column_reader(meta.column_descr_ptr(), pages)))
                     });
                     opened.map_err(|e| damaged(&part.path, e))?
@@ -246,7 +246,7 @@ impl Part {
         let meta = guarded(|| {
             source.check_footer()?;
             let meta = ParquetMetaDataReader::new().parse_and_finish(&*source).map_err(words)?;
-            plausible(&meta, source.size())?;
+            plausible(&meta, source.footer())?;
             Ok(meta)
         });
         let meta = meta.map_err(|e| damaged(&path, e))?;
@@ -272,7 +272,7 @@ impl Part {
 }
 
 /// Compares what a footer claims with itself and with the size of the file.
-fn plausible(meta: &ParquetMetaData, size: u64) -> std::result::Result<(), String> {
+fn plausible(meta: &ParquetMetaData, footer: u64) -> std::result::Result<(), String> {
     let claimed = meta.file_metadata().num_rows();
     let mut rows = 0i64;
     for group in meta.row_groups() {
@@ -286,8 +286,8 @@ fn plausible(meta: &ParquetMetaData, size: u64) -> std::result::Result<(), Strin
             let end = start.checked_add(column.compressed_size());
             // `byte_range` does not take a number below zero.
             let sound = start >= 0 && column.compressed_size() >= 0;
-            if !sound || end.is_none_or(|end| end as u64 > size) {
-                return Err(format!("the column `{name}` lies beyond the end of the file"));
+            if !sound || end.is_none_or(|end| end as u64 > footer) {
+                return Err(format!("the column `{name}` lies beyond the end of the data"));
             }
             let flat = column.column_descr().max_rep_level() == 0;
             if flat && column.num_values() != group.num_rows() {
@@ -299,8 +299,8 @@ fn plausible(meta: &ParquetMetaData, size: u64) -> std::result::Result<(), Strin
     if rows != claimed {
         return Err(format!("{claimed} rows announced, {rows} in its row groups"));
     }
-    if rows as u64 > FREE_ROWS.max(size.saturating_mul(ROWS_PER_BYTE)) {
-        return Err(format!("it claims {rows} rows in {size} bytes"));
+    if rows as u64 > FREE_ROWS.max(footer.saturating_mul(ROWS_PER_BYTE)) {
+        return Err(format!("it claims {rows} rows in {footer} bytes"));
     }
     Ok(())
 }

@@ -4,13 +4,14 @@ use super::thrift;
 use crate::error::{Error, Result};
 use crate::io::files;
 use bytes::Bytes;
+use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use std::collections::HashSet;
+use parquet::file::serialized_reader::SerializedPageReader;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Bytes that a page may take decompressed whatever its size, and those it may take more for each
 /// of its bytes. The header of a page states both; codecs reserve what it states.
@@ -24,8 +25,6 @@ pub(super) struct Source {
     size: u64,
     /// Where the footer starts, and pages end.
     footer: u64,
-    /// Where the headers of pages end that were checked.
-    after_headers: Mutex<HashSet<u64>>,
 }
 
 impl Source {
@@ -52,7 +51,7 @@ impl Source {
             Error::format(path, "damaged parquet file: its footer is cut short")
                 .with_hint("Copy or download it again")
         })?;
-        Ok(Source { file: Arc::new(file), size, footer, after_headers: Mutex::default() })
+        Ok(Source { file: Arc::new(file), size, footer })
     }
 
     /// Checks the form of the footer, before the crate follows it.
@@ -63,8 +62,9 @@ impl Source {
         checked.map(drop).map_err(|e| format!("its footer: {e}"))
     }
 
-    pub(super) fn size(&self) -> u64 {
-        self.size
+    /// Where the footer starts, and pages end.
+    pub(super) fn footer(&self) -> u64 {
+        self.footer
     }
 }
 
@@ -111,32 +111,25 @@ impl Read for From {
 impl ChunkReader for Source {
     type T = BufReader<From>;
 
-    /// The crate asks for this in the footer, where the header of a page starts, and where it ends
-    /// if it has read the header before.
+    /// The crate asks for this in the footer and where the header of a page starts ([`Pages`] sees to
+    /// it that it reads each header once).
     fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
         let start = start.min(self.size);
         let from = |at| From { file: self.file.clone(), at, end: self.size };
-        let mut after = self.after_headers.lock().unwrap_or_else(|e| e.into_inner());
-        if start < self.footer && !after.contains(&start) {
+        if start < self.footer {
             let mut head = [0u8; 32];
             let n = head.len().min((self.size - start) as usize);
             read_at(&self.file, &mut head[..n], start)?;
-            let sizes = page_sizes(&head[..n]);
-            if let Some((full, packed)) = sizes
+            if let Some((full, packed)) = page_sizes(&head[..n])
                 && full > FREE_PAGE.max(packed.saturating_mul(PAGE_RATIO))
             {
                 let reason = format!("a page claims to hold {full} bytes in {packed}");
                 return Err(ParquetError::General(reason));
             }
             let header = BufReader::with_capacity(512, from(start));
-            let length = thrift::check(header, self.footer - start)
+            thrift::check(header, self.footer - start)
                 .map_err(|e| ParquetError::General(format!("the header of a page: {e}")))?;
-            // Behind an empty page there is another header, which is to be checked too.
-            if sizes.is_none_or(|(_, packed)| packed > 0) {
-                after.insert(start + length);
-            }
         }
-        drop(after);
         Ok(BufReader::with_capacity(512, from(start)))
     }
 
@@ -147,6 +140,31 @@ impl ChunkReader for Source {
         let mut buffer = vec![0; length];
         read_at(&self.file, &mut buffer, start)?;
         Ok(buffer.into())
+    }
+}
+
+/// The pages of a column, one after the other. Without looking ahead: the crate would come back to
+/// where the header of a page ends, and no one could tell that place from the start of a header.
+pub(super) struct Pages(pub SerializedPageReader<Source>);
+
+impl Iterator for Pages {
+    type Item = std::result::Result<Page, ParquetError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for Pages {
+    fn get_next_page(&mut self) -> std::result::Result<Option<Page>, ParquetError> {
+        self.0.get_next_page()
+    }
+
+    fn peek_next_page(&mut self) -> std::result::Result<Option<PageMetadata>, ParquetError> {
+        Err(ParquetError::General("pages are read one after the other".into()))
+    }
+
+    fn skip_next_page(&mut self) -> std::result::Result<(), ParquetError> {
+        self.get_next_page().map(drop)
     }
 }
 

@@ -277,6 +277,41 @@ fn parquet(groups: &[usize], codec: Compression, version: WriterVersion) -> Vec<
     out
 }
 
+#[test]
+fn a_column_that_begins_in_the_midst_of_another_is_refused() {
+    let schema = parse_message_type("message m { required int32 a; required int32 b; }").unwrap();
+    let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
+    let mut bytes = Vec::new();
+    let mut writer =
+        SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for _ in 0..2 {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<pq::Int32Type>().write_batch(&[7; 300], None, None).unwrap();
+        column.close().unwrap();
+    }
+    let second = group.close().unwrap().column(1).data_page_offset();
+    writer.close().unwrap();
+    let (dir, path) = written("a.parquet", &bytes);
+    assert_eq!(read_table(&path).unwrap().get("b").unwrap(), &vec![7i32; 300].into());
+
+    // In the first page there is what could be a header: field 15, a list of 2^31 - 1 booleans. The
+    // second column is said to begin there.
+    let data = 4 + super::thrift::check(&bytes[4..], 1000).unwrap() as usize;
+    bytes[data..data + 7].copy_from_slice(&[0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 7]);
+    let varint = |n: usize| [(n << 1 & 0x7f) as u8 | 0x80, (n >> 6) as u8];
+    let (old, new) = (varint(second as usize), varint(data));
+    let places: Vec<usize> = (second as usize..bytes.len() - 3)
+        .filter(|&i| bytes[i] == 0x26 && bytes[i + 1..i + 3] == old)
+        .collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|i| bytes[i + 1..i + 3].copy_from_slice(&new));
+    std::fs::write(&path, &bytes).unwrap();
+    let e = read_table(&path).unwrap_err().to_string();
+    assert!(e.contains("header of a page") && e.contains("list of 2147483647 elements"), "{e}");
+    drop(dir);
+}
+
 const READABLE: [&str; 7] = ["id", "big", "x", "ok", "gene", "cell", "small"];
 
 fn check_parquet(frame: &Frame, first: usize) {
