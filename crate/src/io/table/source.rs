@@ -58,7 +58,7 @@ impl Source {
     pub(super) fn check_footer(&self) -> std::result::Result<(), String> {
         let footer = From { file: self.file.clone(), at: self.footer, end: self.size - 8 };
         let length = self.size - 8 - self.footer;
-        let checked = thrift::check(BufReader::new(footer), length);
+        let checked = thrift::check(BufReader::new(footer), length, thrift::FILE_METADATA);
         checked.map(drop).map_err(|e| format!("its footer: {e}"))
     }
 
@@ -127,7 +127,7 @@ impl ChunkReader for Source {
                 return Err(ParquetError::General(reason));
             }
             let header = BufReader::with_capacity(512, from(start));
-            thrift::check(header, self.footer - start)
+            thrift::check(header, self.footer - start, thrift::PAGE_HEADER)
                 .map_err(|e| ParquetError::General(format!("the header of a page: {e}")))?;
         }
         Ok(BufReader::with_capacity(512, from(start)))

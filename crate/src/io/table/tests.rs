@@ -297,7 +297,8 @@ fn a_column_that_begins_in_the_midst_of_another_is_refused() {
 
     // In the first page there is what could be a header: field 15, a list of 2^31 - 1 booleans. The
     // second column is said to begin there.
-    let data = 4 + super::thrift::check(&bytes[4..], 1000).unwrap() as usize;
+    let data =
+        4 + super::thrift::check(&bytes[4..], 1000, super::thrift::PAGE_HEADER).unwrap() as usize;
     bytes[data..data + 7].copy_from_slice(&[0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 7]);
     let varint = |n: usize| [(n << 1 & 0x7f) as u8 | 0x80, (n >> 6) as u8];
     let (old, new) = (varint(second as usize), varint(data));
