@@ -155,6 +155,28 @@ fn damage_an_index(field: std::ops::Range<usize>, value: u8, reason: &str) {
 }
 
 #[test]
+fn names_that_claim_gigabytes_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5ad");
+    // Groups as Python writes them, not as we do.
+    let file = hdf5::FileBuilder::new().with_fapl(|p| p.libver_earliest()).create(&path).unwrap();
+    file.create_group("matrix").unwrap();
+    file.close().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    // The names in a small group: "HEAP", version, 3 reserved, bytes: 8, …
+    let heaps = whole.windows(4).enumerate().filter(|(_, w)| *w == b"HEAP");
+    let heaps: Vec<usize> = heaps.map(|(i, _)| i).collect();
+    assert!(!heaps.is_empty());
+    for at in heaps {
+        let mut bytes = whole.clone();
+        bytes[at + 8..at + 16].copy_from_slice(&(3u64 << 29).to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let e = read(&path).unwrap_err().to_string();
+        assert!(e.contains("a.h5ad") && e.contains("asks for more than"), "{e}");
+    }
+}
+
+#[test]
 fn a_group_that_cannot_be_listed_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5ad");

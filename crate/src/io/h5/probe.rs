@@ -23,12 +23,10 @@ use crate::error::{Error, Result};
 use crate::progress::check_interrupt;
 use hdf5::{LocationType, sync::sync};
 use hdf5_sys::h5::herr_t;
-use hdf5_sys::h5e::{
-    H5E_DEFAULT, H5E_NOSPACE, H5E_RESOURCE, H5E_direction_t, H5E_error2_t, H5Eset_auto2, H5Ewalk2,
-};
+use hdf5_sys::h5e::{H5E_DEFAULT, H5E_direction_t, H5E_error2_t, H5Eset_auto2, H5Ewalk2};
 use hdf5_sys::h5i::hid_t;
 use std::collections::HashSet;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::FromRawFd;
@@ -284,7 +282,11 @@ fn walk_and_exit(path: &Path, size: u64, end: i32) -> libc::pid_t {
 unsafe extern "C" fn see_errors(stack: hid_t, denied: *mut c_void) -> herr_t {
     unsafe extern "C" fn one(_: u32, error: *const H5E_error2_t, denied: *mut c_void) -> herr_t {
         let (error, denied) = unsafe { (&*error, &mut *denied.cast::<bool>()) };
-        *denied |= error.maj_num == *H5E_RESOURCE && error.min_num == *H5E_NOSPACE;
+        // Its numbers for this are several; its words are "memory allocation failed" or the like.
+        if !error.desc.is_null() {
+            let words = unsafe { CStr::from_ptr(error.desc) };
+            *denied |= memchr::memmem::find(words.to_bytes(), b"alloc").is_some();
+        }
         0
     }
     unsafe { H5Ewalk2(stack, H5E_direction_t::H5E_WALK_UPWARD, Some(one), denied) }
