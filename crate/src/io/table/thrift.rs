@@ -174,8 +174,11 @@ impl<R: Read> Walk<R> {
                 return Ok(());
             }
             number = match head >> 4 {
-                // Twice the number: those below zero would be odd, and nobody knows them.
-                0 => self.varint()? / 2,
+                // Twice the number; those below zero would be odd.
+                0 => match self.varint()? {
+                    n if n % 2 == 0 && n / 2 > number && n < 1 << 16 => n / 2,
+                    _ => return Err("the numbers of fields do not rise".into()),
+                },
                 step => number + u64::from(step),
             };
             let known = usize::try_from(number).ok().and_then(|n| known.get(n.checked_sub(1)?));
@@ -273,6 +276,9 @@ mod tests {
         // A list where the kind should be; a number where a struct should be, by its own number.
         assert!(header(&[0x19, 0x15, 2, 0]).is_some());
         assert!(header(&[0x15, 4, 0x05, 14, 2, 0]).is_some());
+        // Numbers that fall: 2, 1; and -8, from which a step leads to 1.
+        assert!(header(&[0x25, 4, 0x05, 2, 2, 0]).is_some());
+        assert!(header(&[0x05, 15, 2, 0x99, 0x15, 2, 0]).is_some());
         let list = |bytes: &[u8]| check(bytes, bytes.len() as u64, &[List(&Int)]).err();
         assert_eq!(list(&[0x19, 0x25, 2, 4, 0]), None);
         assert!(list(&[0x19, 0x28, 0, 0, 0]).is_some());
