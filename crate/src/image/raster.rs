@@ -81,7 +81,9 @@ fn read(path: &Path) -> Result<Raster> {
             .with_hint("Convert it to TIFF or PNG"));
     }
     if head.starts_with(JPEG) {
-        return decode_bytes(path, &std::fs::read(path).map_err(|e| Error::io(path, e))?);
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+        return decode_bytes(path, &bytes);
     }
     decode(path, BufReader::new(file), meta.len())
 }

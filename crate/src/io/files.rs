@@ -154,11 +154,22 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// Refuses what a failed download leaves under the name of a text.
 pub(super) fn check_download(path: &Path) -> Result<()> {
-    let looks = describe_content(path);
-    if looks.contains("web page") || looks.contains("Git LFS") {
-        return Err(Error::format(path, format!("not a table: {looks}")));
+    let mut head = [0u8; 256];
+    let n = open(path).and_then(|mut f| f.read(&mut head)).unwrap_or(0);
+    match failed_download(&String::from_utf8_lossy(&head[..n])) {
+        Some(looks) => Err(Error::format(path, format!("not a table: {looks}"))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether a text begins like what a failed download leaves, in words.
+fn failed_download(text: &str) -> Option<&'static str> {
+    let low = text.trim_start().to_lowercase();
+    if low.starts_with("<!doctype") || low.starts_with("<html") {
+        return Some("it is a web page, as a failed download leaves");
+    }
+    let pointer = low.starts_with("version https://git-lfs");
+    pointer.then_some("it is a Git LFS pointer; run `git lfs pull`")
 }
 
 /// What the first bytes of a file look like, in words.
@@ -186,12 +197,8 @@ pub(super) fn describe_content(path: &Path) -> String {
         return "it is a zip archive; unpack it first".into();
     }
     if let Ok(text) = text {
-        let low = text.trim_start().to_lowercase();
-        if low.starts_with("<!doctype") || low.starts_with("<html") {
-            return "it is a web page, as a failed download leaves".into();
-        }
-        if low.starts_with("version https://git-lfs") {
-            return "it is a Git LFS pointer; run `git lfs pull`".into();
+        if let Some(looks) = failed_download(text) {
+            return looks.into();
         }
         let first: String = text.lines().next().unwrap_or("").chars().take(40).collect();
         return format!("it is a text file that starts with `{first}`");

@@ -32,7 +32,10 @@ impl TextMatrix {
     /// Reads a matrix whose labels are the named columns, or the first column if none is named.
     /// Lines at the start that begin with `comment` are passed over.
     pub fn read(path: &Path, labels: &[&str], comment: Option<u8>) -> Result<Self> {
-        let table = Delimited::open(path, Some(true), comment)?;
+        Self::of(&Delimited::open(path, Some(true), comment)?, labels)
+    }
+
+    fn of(table: &Delimited, labels: &[&str]) -> Result<Self> {
         let shift = usize::from(table.row_names);
         let mut places = Vec::new();
         for &label in labels {
@@ -98,7 +101,7 @@ impl TextMatrix {
             names if !table.row_names && names.iter().all(is_number) => {
                 "the first line holds numbers, not names".into()
             }
-            _ => return Self::read(path, &[], None),
+            _ => return Self::of(&table, &[]),
         };
         Err(Error::format(path, reason).with_hint(
             "A matrix of counts has a header of names, and rows of a name and numbers, separated \
