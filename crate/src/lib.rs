@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod rng;
+pub mod stats;
 
 pub mod notebook;
 pub mod progress;
@@ -16,6 +17,7 @@ pub mod io;
 pub mod linalg;
 pub mod nn;
 
+pub mod gr;
 pub mod pp;
 pub mod tl;
 

@@ -1,6 +1,7 @@
 //! [`Csr`]: a sparse matrix with its element type in its type, for computing.
 
 use super::Real;
+use crate::anndata::{Matrix, Sparse, Values, with_values};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
@@ -20,6 +21,14 @@ pub struct Csr<T> {
 }
 
 impl<T: Real> Csr<T> {
+    /// A copy of any matrix, its elements in the number type asked for; zeros of a dense one are
+    /// left out.
+    pub fn of(matrix: &Matrix) -> Csr<T> {
+        let Sparse { nrows, ncols, indptr, indices, values } = matrix.to_csr();
+        let values = with_values!(&values, v => v.iter().map(|&x| T::from_f64(x as f64)).collect());
+        Csr { nrows, ncols, indptr, indices, values }
+    }
+
     /// The stored elements of row `r` with their columns.
     pub fn row(&self, r: usize) -> impl Iterator<Item = (usize, T)> + '_ {
         let range = self.indptr[r]..self.indptr[r + 1];
@@ -75,6 +84,16 @@ impl<T: Real> Csr<T> {
             }
         });
         out
+    }
+}
+
+impl<T: Real> From<Csr<T>> for Matrix
+where
+    Values: From<Vec<T>>,
+{
+    fn from(m: Csr<T>) -> Matrix {
+        let Csr { nrows, ncols, indptr, indices, values } = m;
+        Matrix::Csr(Sparse { nrows, ncols, indptr, indices, values: values.into() })
     }
 }
 

@@ -1,0 +1,2 @@
+//! Graphs of neighbouring spots and statistics on them, as squidpy's `gr`: the same names, the same
+//! results.
