@@ -1,39 +1,23 @@
-//! `cargo xtask bench io`: readers and writers beside anndata and scanpy.
+//! `cargo xtask bench GROUP`: this library beside the Python packages that people come from.
 //!
 //! Every measurement is a process of its own (`crate/benches`): ours and Python's take turns, time is
 //! taken around the call, memory is the peak of the whole process. Files are made once, by Python,
 //! below `target/bench`. A case is one line on stdout, JSON with `--json`; a `reference` of `null`
 //! says that there is nothing to compare with.
 
+mod io;
+mod toolbox;
+
 use crate::tools::{cargo_command, python_env, root, run, say, target_dir};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// A file to read or write, and how: name, operation, file.
-const CASES: [(&str, &str, &str); 10] = [
-    ("read h5ad sparse", "read-h5ad", "sparse-none.h5ad"),
-    ("read h5ad sparse gzip", "read-h5ad", "sparse-gzip.h5ad"),
-    ("read h5ad dense", "read-h5ad", "dense-none.h5ad"),
-    ("read h5ad dense gzip", "read-h5ad", "dense-gzip.h5ad"),
-    ("read 10x h5", "read-10x", "tenx.h5"),
-    ("read 10x mtx.gz", "read-mtx", "mtx"),
-    ("write h5ad sparse", "write-none", "sparse-none.h5ad"),
-    ("write h5ad sparse gzip", "write-gzip", "sparse-none.h5ad"),
-    ("write h5ad dense", "write-none", "dense-none.h5ad"),
-    ("write h5ad dense gzip", "write-gzip", "dense-none.h5ad"),
-];
-
-/// (name, sparse, dense): of 50,000 × 20,000 a dense file would take 4 GB.
-const SIZES: [(&str, &str, &str); 2] =
-    [("small", "4k × 5k", "4k × 5k"), ("medium", "50k × 20k", "50k × 2k")];
-
-/// Memory that a summary of a file larger than memory may take.
-const SUMMARY_LIMIT_MB: f64 = 500.0;
-
+/// What the user asked for.
 struct Options {
     json: bool,
     quick: bool,
+    growth: bool,
     runs: usize,
     summary_gb: f64,
     only: String,
@@ -41,24 +25,49 @@ struct Options {
 
 impl Options {
     fn parse(args: &[String]) -> Result<Options> {
-        let mut o =
-            Options { json: false, quick: false, runs: 3, summary_gb: 5.0, only: String::new() };
+        let mut o = Options {
+            json: false,
+            quick: false,
+            growth: false,
+            runs: 3,
+            summary_gb: 5.0,
+            only: String::new(),
+        };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
             match arg.as_str() {
                 "--json" => o.json = true,
                 "--quick" => o.quick = true,
+                "--growth" => o.growth = true,
                 "--runs" => o.runs = value()?.parse().context("--runs takes a number")?,
                 "--summary-gb" => {
                     o.summary_gb = value()?.parse().context("--summary-gb takes a number")?;
                 }
                 "--only" => o.only = value()?.clone(),
-                other => bail!("bench io has no option `{other}`"),
+                other => bail!("bench has no option `{other}`"),
             }
         }
         ensure!(o.runs >= 1, "--runs must be at least 1");
         Ok(o)
+    }
+}
+
+/// `cargo xtask bench GROUP`.
+pub fn bench(args: &[String]) -> Result<ExitCode> {
+    let groups = toolbox::GROUPS.join(", ");
+    let Some(group) = args.first() else {
+        bail!("bench takes the name of a group of cases: io, {groups}, or all");
+    };
+    let options = Options::parse(&args[1..])?;
+    match group.as_str() {
+        "io" => io::io(&options),
+        "all" => {
+            toolbox::toolbox(&toolbox::GROUPS, &options)?;
+            io::io(&options)
+        }
+        name if toolbox::GROUPS.contains(&name) => toolbox::toolbox(&[name], &options),
+        _ => bail!("bench takes the name of a group of cases: io, {groups}, or all"),
     }
 }
 
@@ -77,64 +86,24 @@ struct Sides {
     ours: PathBuf,
 }
 
-/// `cargo xtask bench CASE`.
-pub fn bench(args: &[String]) -> Result<ExitCode> {
-    match args.first().map(String::as_str) {
-        Some("io" | "all") => io(&Options::parse(&args[1..])?),
-        _ => bail!("bench takes the name of a group of cases: io, or all"),
-    }
-}
-
-fn io(options: &Options) -> Result<ExitCode> {
-    say("building the benchmark");
-    let mut build = cargo_command()?;
-    build.args(["build", "--release", "--quiet", "-p", "spatialkit", "--example", "bench-io"]);
-    run(&mut build, "building the benchmark")?;
-    let python = match std::env::var_os("SPATIALKIT_PYTHON") {
-        Some(python) => PathBuf::from(python),
-        None => python_env("python", "tests/python/requirements.txt")?.program("python"),
-    };
-    let sides = Sides {
-        python,
-        script: root().join("crate/benches/python/io.py"),
-        ours: target_dir().join("release/examples/bench-io"),
-    };
-    let folder = target_dir().join("bench");
-    std::fs::create_dir_all(&folder)?;
-    for (size, sparse, dense) in SIZES {
-        if options.quick && size != "small" {
-            continue;
-        }
-        for (case, operation, file) in CASES {
-            let shape = if case.contains("dense") { dense } else { sparse };
-            let name = format!("{case} {shape}");
-            if !name.contains(&options.only) {
-                continue;
-            }
-            let files = folder.join(size);
-            if !files.join("made").exists() {
-                say(&format!("making the files of size {size} (once)"));
-                run(sides.reference("make").arg(&files).arg(size), "making the files")?;
-            }
-            let out = operation.starts_with("write").then(|| folder.join("out.h5ad"));
-            sides.compare(options, &name, operation, &files.join(file), out.as_deref())?;
-            if let Some(out) = out {
-                let _ = std::fs::remove_file(out);
-            }
-        }
-    }
-    let mut within = true;
-    for how in ["none", "gzip"] {
-        let name = format!("summary of a {} GB h5ad, sparse, {how}", options.summary_gb);
-        if options.quick || options.summary_gb <= 0.0 || !name.contains(&options.only) {
-            continue;
-        }
-        within &= sides.summary(options, &name, &folder.join("large.h5ad"), how)?;
-    }
-    Ok(if within { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 impl Sides {
+    /// Builds the example `name` and finds `crate/benches/python/<script>`.
+    fn build(name: &str, script: &str) -> Result<Sides> {
+        say("building the benchmark");
+        let mut build = cargo_command()?;
+        build.args(["build", "--release", "--quiet", "-p", "spatialkit", "--example", name]);
+        run(&mut build, "building the benchmark")?;
+        let python = match std::env::var_os("SPATIALKIT_PYTHON") {
+            Some(python) => PathBuf::from(python),
+            None => python_env("python", "tests/python/requirements.txt")?.program("python"),
+        };
+        Ok(Sides {
+            python,
+            script: root().join("crate/benches/python").join(script),
+            ours: target_dir().join("release/examples").join(name),
+        })
+    }
+
     fn reference(&self, operation: &str) -> Command {
         let mut c = Command::new(&self.python);
         c.arg(&self.script).arg(operation);
@@ -147,55 +116,42 @@ impl Sides {
         c
     }
 
-    /// Both sides in turn; one line with the medians.
+    /// Both sides in turn; one line with the medians. What they found may differ by the part
+    /// `tolerance`.
     fn compare(
         &self,
         options: &Options,
         name: &str,
         operation: &str,
-        file: &Path,
-        out: Option<&Path>,
+        files: &[&Path],
+        tolerance: f64,
     ) -> Result<()> {
         let (mut ours, mut theirs) = (vec![], vec![]);
         for _ in 0..options.runs {
-            ours.push(measure(self.ours(operation).arg(file).args(out))?);
-            theirs.push(measure(self.reference(operation).arg(file).args(out))?);
+            ours.push(measure(self.ours(operation).args(files))?);
+            theirs.push(measure(self.reference(operation).args(files))?);
         }
         let (a, b) = (ours[0].check, theirs[0].check);
-        ensure!((a - b).abs() <= 1e-9 * b.abs(), "{name}: ours read {a}, the reference {b}");
+        ensure!((a - b).abs() <= tolerance * b.abs(), "{name}: ours found {a}, the reference {b}");
         report(options, name, &ours, &theirs);
         Ok(())
-    }
-
-    /// Ours alone, against the limit.
-    fn summary(&self, options: &Options, name: &str, file: &Path, how: &str) -> Result<bool> {
-        say(&format!("making a file of {} GB ({how})", options.summary_gb));
-        let mut make = self.reference("make-large");
-        make.arg(file).arg(options.summary_gb.to_string()).arg(how);
-        let done = run(&mut make, "making the file").and_then(|()| {
-            let one = |_| measure(self.ours("summary").arg(file));
-            (0..options.runs).map(one).collect::<Result<Vec<_>>>()
-        });
-        let _ = std::fs::remove_file(file);
-        let ours = done?;
-        report(options, name, &ours, &[]);
-        let peak = median(&ours, |m| m.peak_mb);
-        if peak > SUMMARY_LIMIT_MB {
-            eprintln!("{name}: {peak:.0} MB are more than {SUMMARY_LIMIT_MB:.0} MB");
-        }
-        Ok(peak <= SUMMARY_LIMIT_MB)
     }
 }
 
 /// Runs one process, which prints `seconds peak_mb check version`.
 fn measure(command: &mut Command) -> Result<Measured> {
-    let shown = format!("{command:?}");
-    let out = command.output().with_context(|| format!("cannot start {shown}"))?;
+    let text = output(command)?;
+    parse(&text).with_context(|| format!("{command:?} printed `{text}`"))
+}
+
+/// What a process prints.
+fn output(command: &mut Command) -> Result<String> {
+    let out = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     if !out.status.success() {
-        bail!("{shown} failed:\n{text}{}", String::from_utf8_lossy(&out.stderr));
+        bail!("{command:?} failed:\n{text}{}", String::from_utf8_lossy(&out.stderr));
     }
-    parse(&text).with_context(|| format!("{shown} printed `{text}`"))
+    Ok(text)
 }
 
 fn parse(text: &str) -> Option<Measured> {
@@ -267,7 +223,8 @@ mod tests {
     fn options_are_read() {
         let args = |s: &str| s.split_whitespace().map(String::from).collect::<Vec<_>>();
         let o = Options::parse(&args("--json --runs 5 --quick --only mtx")).unwrap();
-        assert!(o.json && o.quick && o.runs == 5 && o.only == "mtx" && o.summary_gb == 5.0);
+        assert!(o.json && o.quick && !o.growth);
+        assert!(o.runs == 5 && o.only == "mtx" && o.summary_gb == 5.0);
         assert!(Options::parse(&args("--fast")).is_err());
         assert!(Options::parse(&args("--runs")).is_err());
         assert!(Options::parse(&args("--runs 0")).is_err());
