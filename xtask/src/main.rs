@@ -22,6 +22,9 @@ Usage: cargo xtask COMMAND
   test [--fast]  everything CI checks; --fast leaves out what needs the kernel or Python
   bench io [--json] [--quick] [--runs N] [--only TEXT] [--summary-gb N]
                  readers and writers beside anndata and scanpy: time and memory
+  bench pp|neighbors|umap|leiden|rank_genes|moran [--json] [--quick] [--runs N] [--only TEXT] [--growth]
+                 the toolbox beside scanpy and squidpy; --growth: ours up to 500,000 cells
+  bench all      every one of these
   fuzz TARGET|all [--seconds 600]
                  every parser against damaged and hostile input (tests/fuzz)
   doctor         say what is installed, what is built and what is missing
