@@ -174,7 +174,7 @@ impl Frame {
     /// # Errors
     /// [`Error::MissingKey`] listing names that are alike, [`Error::Data`] for a name that several
     /// rows have.
-    pub(super) fn position(&self, slot: &'static str, name: &str) -> Result<usize> {
+    pub(crate) fn position(&self, slot: &'static str, name: &str) -> Result<usize> {
         let mut found = (0..self.len()).filter(|&i| self.names()[i] == name);
         match (found.next(), found.next()) {
             (Some(only), None) => Ok(only),

@@ -22,6 +22,7 @@
 //! | legacy Spatial Transcriptomics; the HER2ST folder | [`read_st`], [`LegacySt`], [`Her2st`] |
 //! | the STimage-1K4M collection | [`StImage`] |
 //! | table of labels by barcode | [`read_labels`], [`labels`] |
+//! | gene sets `.gmt` | [`read_gmt`] |
 //!
 //! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
 //! and what would help.
@@ -31,6 +32,7 @@ mod bytes;
 mod coordinate;
 mod cosmx;
 mod files;
+mod gmt;
 mod h5;
 mod h5ad;
 #[cfg(test)]
@@ -63,6 +65,7 @@ mod zarr;
 
 pub use beads::{SlideSeq, read_slideseq};
 pub use cosmx::{CosMx, read_cosmx};
+pub use gmt::read_gmt;
 pub use h5ad::{Block, H5ad, Summary, Totals, XBlocks, open_h5ad, open_h5ad_with};
 pub use h5ad::{ReadOptions, WriteOptions, read_h5ad, read_h5ad_with, write_h5ad, write_h5ad_with};
 pub use h5ad::{read_mudata, read_mudata_with, write_h5mu, write_h5mu_with};

@@ -11,14 +11,17 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 
 /// How often each pair of groups occurs together, with the totals of both sides.
-struct Contingency {
-    pairs: HashMap<(usize, usize), u64>,
-    rows: Vec<u64>,
-    columns: Vec<u64>,
-    n: u64,
+pub(super) struct Contingency {
+    pub pairs: HashMap<(usize, usize), u64>,
+    pub rows: Vec<u64>,
+    pub columns: Vec<u64>,
+    pub n: u64,
 }
 
-fn contingency(a: &(impl Labels + ?Sized), b: &(impl Labels + ?Sized)) -> Result<Contingency> {
+pub(super) fn contingency(
+    a: &(impl Labels + ?Sized),
+    b: &(impl Labels + ?Sized),
+) -> Result<Contingency> {
     let (a, b) = (a.groups(), b.groups());
     if a.len() != b.len() {
         return Err(Error::shape("labels to compare", a.len(), b.len()));
@@ -38,6 +41,26 @@ fn contingency(a: &(impl Labels + ?Sized), b: &(impl Labels + ?Sized)) -> Result
         return Err(Error::data("labels to compare", "no observation has a label on both sides"));
     }
     Ok(t)
+}
+
+impl Contingency {
+    /// Entropy of one side, from the sizes of its groups, in nats.
+    pub fn entropy(&self, totals: &[u64]) -> f64 {
+        let p = totals.iter().filter(|&&x| x > 0).map(|&x| x as f64 / self.n as f64);
+        -p.map(|p| p * p.ln()).sum::<f64>()
+    }
+
+    /// Mutual information of both sides, in nats.
+    pub fn information(&self) -> f64 {
+        // Summed in a fixed order: a hash map's is not.
+        let mut pairs: Vec<_> = self.pairs.iter().collect();
+        pairs.sort_unstable();
+        let (n, ln) = (self.n as f64, |x: u64| (x as f64).ln());
+        let term = |&(&(i, j), &c): &(&(usize, usize), &u64)| {
+            c as f64 / n * (ln(c) + n.ln() - ln(self.rows[i]) - ln(self.columns[j]))
+        };
+        pairs.iter().map(term).sum()
+    }
 }
 
 /// Adjusted Rand index of two labelings of the same observations (Hubert and Arabie, 1985): 1 for
@@ -86,34 +109,28 @@ pub fn nmi(a: &(impl Labels + ?Sized), b: &(impl Labels + ?Sized)) -> Result<f64
     if groups(&t.rows) == 1 && groups(&t.columns) == 1 {
         return Ok(1.0);
     }
-    let n = t.n as f64;
-    let entropy = |totals: &[u64]| -> f64 {
-        let p = totals.iter().filter(|&&x| x > 0).map(|&x| x as f64 / n);
-        -p.map(|p| p * p.ln()).sum::<f64>()
-    };
-    // Summed in a fixed order: a hash map's is not.
-    let mut pairs: Vec<_> = t.pairs.iter().collect();
-    pairs.sort_unstable();
-    let information: f64 = pairs
-        .iter()
-        .map(|&(&(i, j), &c)| {
-            let c = c as f64;
-            c / n * (c.ln() + n.ln() - (t.rows[i] as f64).ln() - (t.columns[j] as f64).ln())
-        })
-        .sum();
+    let information = t.information();
     if information <= f64::EPSILON {
         return Ok(0.0);
     }
-    let mean = (entropy(&t.rows) + entropy(&t.columns)) / 2.0;
+    let mean = (t.entropy(&t.rows) + t.entropy(&t.columns)) / 2.0;
     Ok(information / mean.max(f64::EPSILON))
 }
 
-/// The labelled rows of `x` as `f64`, ordered by group and moved to their mean, with the sizes of
-/// the groups.
-fn grouped<T: Real>(
+/// The labelled rows of `x` as `f64`, ordered by group and moved to their mean.
+pub(super) struct Grouped {
+    /// The rows.
+    pub x: Array2<f64>,
+    /// Rows of each group.
+    pub sizes: Vec<usize>,
+    /// Where each row was.
+    pub rows: Vec<usize>,
+}
+
+pub(super) fn grouped<T: Real>(
     x: ArrayView2<T>,
     labels: &(impl Labels + ?Sized),
-) -> Result<(Array2<f64>, Vec<usize>)> {
+) -> Result<Grouped> {
     let groups = labels.groups();
     if groups.len() != x.nrows() {
         return Err(Error::shape("labels", x.nrows(), groups.len()));
@@ -137,7 +154,7 @@ fn grouped<T: Real>(
     }
     let mean = sorted.mean_axis(Axis(0)).expect("there are rows");
     sorted -= &mean;
-    Ok((sorted, sizes))
+    Ok(Grouped { x: sorted, sizes, rows: order.into_iter().map(|(_, i)| i).collect() })
 }
 
 /// Mean silhouette coefficient with Euclidean distances (Rousseeuw, 1987), from −1 to 1: for each
@@ -151,11 +168,34 @@ fn grouped<T: Real>(
 /// [`Error::Shape`] when there is not one label a row; [`Error::Data`] with fewer than 2 groups, as
 /// many groups as rows, or coordinates that are not finite.
 pub fn silhouette<T: Real>(x: ArrayView2<T>, labels: &(impl Labels + ?Sized)) -> Result<f64> {
-    let (x, sizes) = grouped(x, labels)?;
+    let scores = silhouette_of(&grouped(x, labels)?);
+    Ok(scores.iter().sum::<f64>() / scores.len() as f64)
+}
+
+/// The silhouette coefficient of each row, as [`silhouette`] averages them; `None` for rows without
+/// a label. `sklearn.metrics.silhouette_samples`.
+///
+/// # Errors
+/// As [`silhouette`].
+pub fn silhouette_samples<T: Real>(
+    x: ArrayView2<T>,
+    labels: &(impl Labels + ?Sized),
+) -> Result<Vec<Option<f64>>> {
+    let n = x.nrows();
+    let grouped = grouped(x, labels)?;
+    let mut out = vec![None; n];
+    for (&row, score) in grouped.rows.iter().zip(silhouette_of(&grouped)) {
+        out[row] = Some(score);
+    }
+    Ok(out)
+}
+
+/// The silhouette coefficient of each of the ordered rows.
+pub(super) fn silhouette_of(Grouped { x, sizes, .. }: &Grouped) -> Vec<f64> {
     let n = x.nrows();
     let mut ends = sizes.clone();
     (1..ends.len()).for_each(|g| ends[g] += ends[g - 1]);
-    let score = |rows: std::ops::Range<usize>| -> f64 {
+    let score = |rows: std::ops::Range<usize>| -> Vec<f64> {
         // Sums of distances from each of the rows to each group.
         let mut sums = Array2::<f64>::zeros((rows.len(), sizes.len()));
         for_distance_tiles(x.view(), rows.clone(), |columns, tile| {
@@ -187,12 +227,12 @@ pub fn silhouette<T: Real>(x: ArrayView2<T>, labels: &(impl Labels + ?Sized)) ->
             let larger = a.max(b);
             if larger > 0.0 { (b - a) / larger } else { 0.0 }
         };
-        sums.rows().into_iter().enumerate().map(one).sum()
+        sums.rows().into_iter().enumerate().map(one).collect()
     };
     // Tiles of at most 128 rows, so that a tile of distances stays in the cache.
     let tiles: Vec<_> = (0..n).step_by(128).map(|s| s..(s + 128).min(n)).collect();
-    let scores: Vec<f64> = tiles.into_par_iter().map(score).collect();
-    Ok(scores.iter().sum::<f64>() / n as f64)
+    let scores: Vec<Vec<f64>> = tiles.into_par_iter().map(score).collect();
+    scores.concat()
 }
 
 /// Davies–Bouldin index (1979): for each group the worst ratio (sᵢ + sⱼ) / dᵢⱼ of its and another
@@ -205,7 +245,7 @@ pub fn silhouette<T: Real>(x: ArrayView2<T>, labels: &(impl Labels + ?Sized)) ->
 /// # Errors
 /// As [`silhouette`].
 pub fn davies_bouldin<T: Real>(x: ArrayView2<T>, labels: &(impl Labels + ?Sized)) -> Result<f64> {
-    let (x, sizes) = grouped(x, labels)?;
+    let Grouped { x, sizes, .. } = grouped(x, labels)?;
     let k = sizes.len();
     let mut centers = Array2::<f64>::zeros((k, x.ncols()));
     let mut spread = vec![0f64; k];
@@ -236,6 +276,37 @@ pub fn davies_bouldin<T: Real>(x: ArrayView2<T>, labels: &(impl Labels + ?Sized)
             .fold(0f64, f64::max)
     };
     Ok((0..k).map(worst).sum::<f64>() / k as f64)
+}
+
+/// Calinski–Harabasz index (1974): the scatter between the centres of the groups over that within
+/// groups, each per degree of freedom; 1 where there is none within. Higher is better.
+///
+/// `x` is n × d, one row an observation. Rows without a label are left out.
+/// `sklearn.metrics.calinski_harabasz_score`.
+///
+/// # Errors
+/// As [`silhouette`].
+pub fn calinski_harabasz<T: Real>(
+    x: ArrayView2<T>,
+    labels: &(impl Labels + ?Sized),
+) -> Result<f64> {
+    // The rows are centred: the mean of all is the origin.
+    let Grouped { x, sizes, .. } = grouped(x, labels)?;
+    let (mut between, mut within, mut start) = (0f64, 0f64, 0);
+    for &size in &sizes {
+        let rows = x.slice(ndarray::s![start..start + size, ..]);
+        let mean = rows.mean_axis(Axis(0)).expect("no group is empty");
+        between += size as f64 * mean.dot(&mean);
+        for row in rows.rows() {
+            within += row.iter().zip(&mean).map(|(v, m)| (v - m).powi(2)).sum::<f64>();
+        }
+        start += size;
+    }
+    if within == 0.0 {
+        return Ok(1.0);
+    }
+    let (n, k) = (x.nrows() as f64, sizes.len() as f64);
+    Ok(between * (n - k) / (within * (k - 1.0)))
 }
 
 #[cfg(test)]

@@ -1,10 +1,45 @@
-//! Tools and metrics, as scanpy's `tl`: k-means and what judges a clustering.
+//! Tools and metrics, as scanpy's `tl`: genes that tell groups apart, scores and sets of genes, trees
+//! of groups, k-means and Gaussian mixtures, and what judges a clustering, a classification or an
+//! integration.
 
+mod agreement;
+mod classification;
+mod correlate;
+mod dendrogram;
+mod enrich;
+mod integration;
 mod kmeans;
 mod labels;
+mod linkage;
+mod lisi;
 mod lloyd;
+mod mclust;
 mod metrics;
+mod rank_genes;
+mod score_genes;
+mod source;
 
+pub use agreement::{VMeasure, adjusted_mutual_info, fowlkes_mallows, purity, v_measure};
+pub use classification::{
+    Classes, Classification, average_precision, classification, roc_auc, roc_auc_ovr,
+};
+pub use correlate::{pearson_columns, spearman_columns};
+pub use dendrogram::{Correlation, Dendrogram, dendrogram};
+pub use enrich::{Enrich, enrich};
+pub use integration::{
+    Integration, IntegrationScores, graph_connectivity, integration_scores, silhouette_batch,
+    silhouette_label,
+};
 pub use kmeans::{KMeans, KMeansFit, cluster_embedding, kmeans};
 pub use labels::Labels;
-pub use metrics::{ari, davies_bouldin, nmi, silhouette};
+pub use linkage::{Drawing, Link, Linkage, draw_tree, linkage};
+pub use lisi::{clisi, ilisi, lisi, lisi_knn};
+#[doc(hidden)]
+pub use mclust::mclust_trace;
+pub use mclust::{Covariance, Mclust, MclustFit, mclust, mclust_bic};
+pub use metrics::{ari, calinski_harabasz, davies_bouldin, nmi, silhouette, silhouette_samples};
+pub use rank_genes::{
+    CorrMethod, FilterRankedGenes, RankGenes, RankGenesDf, RankMethod, filter_rank_genes_groups,
+    rank_genes_groups, rank_genes_groups_df,
+};
+pub use score_genes::{ScoreGenes, ScoredGenes, score_genes, score_genes_cell_cycle};
