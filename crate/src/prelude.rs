@@ -5,6 +5,10 @@ pub use crate::anndata::{
 };
 pub use crate::datasets::{self, Synthetic};
 pub use crate::error::{Error, Result};
+pub use crate::gr::{
+    self, CentralityScores, CoOccurrence, InteractionMatrix, NhoodEnrichment, Ripley, RipleyMode,
+    Sepal, SpatialAutocorr, SpatialNeighbors, SpatiallyVariable,
+};
 pub use crate::models::{Preset, Stamgc};
 pub use crate::nn::Device;
 pub use crate::notebook::{self, Bundle, Rich};
