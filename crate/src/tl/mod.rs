@@ -1,10 +1,14 @@
-//! Tools and metrics, as scanpy's `tl`: k-means and what judges a clustering.
+//! Tools and metrics, as scanpy's `tl`: clustering, embeddings, and what judges them.
 
+mod graph;
 mod kmeans;
 mod labels;
+mod leiden;
 mod lloyd;
 mod metrics;
 
 pub use kmeans::{KMeans, KMeansFit, cluster_embedding, kmeans};
 pub use labels::Labels;
 pub use metrics::{ari, davies_bouldin, nmi, silhouette};
+
+pub use leiden::{Leiden, LeidenFit, leiden};
