@@ -6,9 +6,13 @@ mod labels;
 mod leiden;
 mod lloyd;
 mod metrics;
+mod trustworthiness;
+mod umap;
 
 pub use kmeans::{KMeans, KMeansFit, cluster_embedding, kmeans};
 pub use labels::Labels;
 pub use metrics::{ari, davies_bouldin, nmi, silhouette};
 
 pub use leiden::{Leiden, LeidenFit, leiden};
+pub use trustworthiness::trustworthiness;
+pub use umap::{InitPos, Umap, UmapFit, umap};

@@ -95,7 +95,7 @@ impl Graph {
 }
 
 /// Where the members of each of `groups` groups start in the list of all members.
-pub(super) fn members(group: &[u32], groups: usize) -> (Vec<usize>, Vec<u32>) {
+pub(in crate::tl) fn members(group: &[u32], groups: usize) -> (Vec<usize>, Vec<u32>) {
     let mut start = vec![0usize; groups + 1];
     group.iter().for_each(|&g| start[g as usize + 1] += 1);
     (0..groups).for_each(|g| start[g + 1] += start[g]);

@@ -12,6 +12,7 @@ use crate::anndata::{AnnData, Categorical, Column, Map, Value};
 use crate::error::{Error, Result};
 use crate::linalg::Csr;
 use level::Graph;
+pub(super) use level::members;
 
 /// Options of [`leiden`].
 #[derive(Debug, Clone, PartialEq)]
