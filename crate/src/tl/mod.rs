@@ -12,12 +12,16 @@ mod kmeans;
 mod labels;
 mod linkage;
 mod lisi;
+mod graph;
+mod leiden;
 mod lloyd;
 mod mclust;
 mod metrics;
 mod rank_genes;
 mod score_genes;
 mod source;
+mod trustworthiness;
+mod umap;
 
 pub use agreement::{VMeasure, adjusted_mutual_info, fowlkes_mallows, purity, v_measure};
 pub use classification::{
@@ -43,3 +47,6 @@ pub use rank_genes::{
     rank_genes_groups, rank_genes_groups_df,
 };
 pub use score_genes::{ScoreGenes, ScoredGenes, score_genes, score_genes_cell_cycle};
+pub use leiden::{Leiden, LeidenFit, leiden};
+pub use trustworthiness::trustworthiness;
+pub use umap::{InitPos, Umap, UmapFit, umap};

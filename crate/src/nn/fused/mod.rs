@@ -11,7 +11,7 @@ mod linear;
 mod propagate;
 mod reconstruction;
 pub mod schedule;
-mod simd;
+pub(crate) mod simd;
 mod similarity;
 mod units;
 

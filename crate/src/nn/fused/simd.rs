@@ -38,14 +38,14 @@ macro_rules! vectorised {
         }
     };
 }
-pub(super) use vectorised;
+pub(crate) use vectorised;
 
 /// Numbers that one vector instruction takes.
 pub(super) const LANES: usize = 16;
 
 /// a·b + c, in one rounding where the machine has that.
 #[inline(always)]
-pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
