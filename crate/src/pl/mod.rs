@@ -33,6 +33,7 @@ mod keys;
 mod layout;
 mod legend;
 mod line;
+mod options;
 mod palette;
 mod panel;
 mod pen;
@@ -51,12 +52,16 @@ pub use custom::{Custom, custom};
 pub use figure::{Figure, Frame, Plot};
 pub use keys::{Key, Keys, labels, values};
 pub use line::{Lines, Series, line, loss_curve};
+pub use options::LegendLoc;
 pub use palette::{
     Cmap, Color, Palette, cmap_names, colorblind_colors, default_colors, palette_names,
 };
 pub use pen::Pen;
-pub use points::{Limit, PointMap};
-pub use spatial::{embedding, pca, scatter, spatial, spatial_library, spatial_scatter, umap};
+pub use points::{Limit, Limits, PointMap};
+pub use spatial::{
+    diffmap, embedding, pca, scatter, scatter_xy, set_colors, spatial, spatial_graph,
+    spatial_libraries, spatial_library, spatial_scatter, tsne, umap,
+};
 pub use text::text_width;
 pub use theme::{Ink, Theme};
 
