@@ -85,9 +85,13 @@ pub(crate) struct Edge {
     pub tree: Option<(Tree, Vec<f64>)>,
     /// Whether the dendrogram of rows is on the left.
     pub tree_first: bool,
+    /// Whether the labels of rows are on the right even without one.
+    pub labels_right: bool,
     pub totals: Option<Totals>,
     /// Lines before these cells.
     pub cuts: Vec<usize>,
+    /// Room right of the cells that is kept free for whoever draws them (rows only).
+    pub beside: f64,
 }
 
 impl Edge {
@@ -190,6 +194,11 @@ impl Placed {
         }
     }
 
+    /// Width and height of the whole sheet.
+    pub fn size(&self) -> (f64, f64) {
+        self.size
+    }
+
     /// Width and height of a cell.
     pub fn pitch(&self) -> (f64, f64) {
         self.pitch
@@ -197,11 +206,6 @@ impl Placed {
 }
 
 impl Grid {
-    /// Width and height of the whole, where the frame leaves them open.
-    pub fn size(&self, frame: &Frame) -> (f64, f64) {
-        self.place(frame).size
-    }
-
     /// Draws everything; `body` draws the cells.
     pub fn draw(
         &self,
@@ -265,13 +269,13 @@ impl Grid {
     }
 
     fn labels_right(&self) -> bool {
-        self.rows.tree.is_some() && self.rows.tree_first
+        self.rows.labels_right || (self.rows.tree.is_some() && self.rows.tree_first)
     }
 
     /// Width of what stands between the cells and the keys.
     fn beside(&self) -> f64 {
         let r = &self.rows;
-        let mut width = 0.0;
+        let mut width = r.beside;
         if self.labels_right() && !r.labels.is_empty() {
             width += GAP + r.widest(LABEL);
         }
@@ -291,7 +295,8 @@ impl Grid {
         4.0 + widest(self.rows.brackets.iter().map(|b| b.text.as_str()), LABEL)
     }
 
-    fn place(&self, frame: &Frame) -> Placed {
+    /// Where everything goes.
+    pub fn place(&self, frame: &Frame) -> Placed {
         let (rows, columns) = (&self.rows, &self.columns);
         let left = self.left().ceil();
         let keys = self.keys.iter().map(GridKey::width).fold(0.0, f64::max);
@@ -334,7 +339,7 @@ impl Grid {
             size: (left + width + right, total),
             pads: (columns.pad, rows.pad),
             pitch: (pitch, height / rows.units()),
-            right: plot.x1,
+            right: plot.x1 + rows.beside,
             keys: plot.x1 + self.beside() + KEYS,
             flat,
             flat_brackets,
@@ -599,12 +604,8 @@ pub(crate) fn cells(
     let missing = canvas.ink.missing;
     let small = p.pitch.0.min(p.pitch.1) < 2.0;
     if nrows * ncols > MANY || (small && nrows * ncols > 100) {
-        let area = Rect {
-            x0: p.x(0.0),
-            x1: p.x(ncols as f64),
-            y0: p.y(0.0),
-            y1: p.y(nrows as f64),
-        };
+        let area =
+            Rect { x0: p.x(0.0), x1: p.x(ncols as f64), y0: p.y(0.0), y1: p.y(nrows as f64) };
         let color = |r: usize, c: usize| shades.color(value(r, c), missing);
         canvas.picture(Arc::new(bitmap((nrows, ncols), &area, color)), area, 1.0);
         return;

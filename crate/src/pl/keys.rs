@@ -164,6 +164,17 @@ impl Key {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+
+    /// The column of `obs` of that name, or the labels or numbers that were given by hand.
+    pub(super) fn obs_column(&self, adata: &AnnData) -> Result<Column> {
+        let column: Column = match &self.given {
+            Some(Given::Labels(c)) => c.clone().into(),
+            Some(Given::Numbers(v)) => v.clone().into(),
+            None => adata.obs_column(&self.name)?.clone(),
+        };
+        length(&self.name, column.len(), adata.n_obs())?;
+        Ok(column)
+    }
 }
 
 fn length(name: &str, found: usize, expected: usize) -> Result<()> {
@@ -199,7 +210,7 @@ fn position(adata: &AnnData, name: &str) -> Result<usize> {
 }
 
 /// Up to five names that are likely meant: the same in another case, or a letter or two off.
-fn alike<'a>(names: &'a [String], name: &str) -> Vec<&'a str> {
+pub(super) fn alike<'a>(names: &'a [String], name: &str) -> Vec<&'a str> {
     let wanted: Vec<char> = name.to_lowercase().chars().collect();
     let limit = (wanted.len() / 3).clamp(1, 2);
     let mut scored: Vec<(usize, &str)> = names
