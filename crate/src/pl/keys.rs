@@ -192,6 +192,17 @@ impl Key {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+
+    /// The column of `obs` of that name, or the labels or numbers that were given by hand.
+    pub(super) fn obs_column(&self, adata: &AnnData) -> Result<Column> {
+        let column: Column = match &self.given {
+            Some(Given::Labels(c)) => c.clone().into(),
+            Some(Given::Numbers(v)) => v.clone().into(),
+            None => adata.obs_column(&self.name)?.clone(),
+        };
+        length(&self.name, column.len(), adata.n_obs())?;
+        Ok(column)
+    }
 }
 
 fn length(name: &str, found: usize, expected: usize) -> Result<()> {
