@@ -15,7 +15,7 @@ use std::ops::Range;
 /// plotters counts in whole units; sixteen to a CSS pixel keep curves and texts where they belong.
 const UNITS: u32 = 16;
 
-const LABEL: f64 = 11.5;
+pub(super) const LABEL: f64 = 11.5;
 const DESCRIPTION: f64 = 12.5;
 const TITLE: f64 = 14.0;
 const TICK: f64 = 4.0;
@@ -30,6 +30,8 @@ pub(crate) struct Axis {
     low: f64,
     high: f64,
     log: bool,
+    /// Whether its ticks are names of places.
+    named: bool,
     ticks: Vec<(f64, String)>,
 }
 
@@ -64,13 +66,29 @@ impl Axis {
         };
         let at = if log { ticks::logarithmic(low, high, 6) } else { ticks::linear(low, high, 6) };
         let labels = if log { ticks::log_labels(&at) } else { ticks::labels(&at) };
-        Ok(Axis { low, high, log, ticks: at.into_iter().zip(labels).collect() })
+        Ok(Axis { low, high, log, named: false, ticks: at.into_iter().zip(labels).collect() })
     }
 
     /// An axis with one labelled place for each name, at 0, 1, 2, ….
     pub fn of_names(names: &[String]) -> Self {
         let ticks = names.iter().enumerate().map(|(i, n)| (i as f64, n.clone())).collect();
-        Axis { low: -0.5, high: names.len() as f64 - 0.5, log: false, ticks }
+        Axis { low: -0.5, high: names.len() as f64 - 0.5, log: false, named: true, ticks }
+    }
+
+    /// The ticks with their labels.
+    pub fn ticks(&self) -> &[(f64, String)] {
+        &self.ticks
+    }
+
+    /// Whether its ticks are names of places.
+    pub fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// The same axis without ticks.
+    pub fn bare(mut self) -> Self {
+        self.ticks.clear();
+        self
     }
 
     /// Where `v` lies, as a part of the axis' length.
@@ -82,7 +100,8 @@ impl Axis {
         }
     }
 
-    fn widest(&self) -> f64 {
+    /// Width of the widest label.
+    pub fn widest(&self) -> f64 {
         self.ticks.iter().map(|t| text_width(&t.1, LABEL, false)).fold(0.0, f64::max)
     }
 }

@@ -61,6 +61,9 @@ pub enum SpotShape {
     Circle,
     /// A square with the spot's diameter as its side, for data on a square grid.
     Square,
+    /// A hexagon that stands on a corner, with the spot's diameter as its width, for data on a
+    /// hexagonal grid.
+    Hexagon,
 }
 
 /// Where a text's anchor is along its line.
@@ -128,11 +131,39 @@ impl TextStyle {
 #[derive(Debug, Clone)]
 pub(crate) enum Shape {
     Fill(Rect, Color),
-    Line { points: Vec<[f32; 2]>, width: f32, color: Color, dash: Option<f32> },
-    Polygon { points: Vec<[f32; 2]>, color: Color },
-    Spots { shape: SpotShape, centers: Vec<[f32; 2]>, radius: f32, colors: Vec<Color> },
-    Picture { image: Arc<Image>, area: Rect, alpha: f32 },
-    Text { x: f64, y: f64, text: String, style: TextStyle },
+    Line {
+        points: Vec<[f32; 2]>,
+        width: f32,
+        color: Color,
+        dash: Option<f32>,
+    },
+    Polygon {
+        points: Vec<[f32; 2]>,
+        color: Color,
+    },
+    /// Ends of many thin lines: x and y of the one and of the other.
+    Segments {
+        ends: Vec<[f32; 4]>,
+        width: f32,
+        color: Color,
+    },
+    Spots {
+        shape: SpotShape,
+        centers: Vec<[f32; 2]>,
+        radius: f32,
+        colors: Vec<Color>,
+    },
+    Picture {
+        image: Arc<Image>,
+        area: Rect,
+        alpha: f32,
+    },
+    Text {
+        x: f64,
+        y: f64,
+        text: String,
+        style: TextStyle,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -232,6 +263,29 @@ impl Canvas {
     ) {
         debug_assert_eq!(centers.len(), colors.len());
         self.push(Shape::Spots { shape, centers, radius: radius as f32, colors });
+    }
+
+    /// Draws many straight lines of one width and colour.
+    pub fn segments(&mut self, ends: Vec<[f32; 4]>, width: f64, color: impl Into<Color>) {
+        self.push(Shape::Segments { ends, width: width as f32, color: color.into() });
+    }
+
+    /// Writes a text with a rim of another colour, so that it reads on anything.
+    pub fn text_on(
+        &mut self,
+        x: f64,
+        y: f64,
+        text: &str,
+        style: TextStyle,
+        rim: impl Into<Color>,
+        width: f64,
+    ) {
+        let around = TextStyle { color: rim.into(), ..style };
+        for k in 0..12 {
+            let angle = f64::from(k) * std::f64::consts::TAU / 12.0;
+            self.text(x + width * angle.cos(), y + width * angle.sin(), text, around);
+        }
+        self.text(x, y, text, style);
     }
 
     /// Draws one disc.

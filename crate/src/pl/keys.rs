@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 pub struct Key {
     name: String,
     layer: Option<String>,
+    symbols: Option<String>,
     raw: bool,
     given: Option<Given>,
 }
@@ -22,12 +23,19 @@ enum Given {
 impl Key {
     /// The column of `obs`, or else the gene, of that name.
     pub fn new(name: impl Into<String>) -> Self {
-        Key { name: name.into(), layer: None, raw: true, given: None }
+        Key { name: name.into(), layer: None, symbols: None, raw: true, given: None }
     }
 
     /// Takes a gene from `layers[layer]` instead of `raw` or `X`.
     pub fn layer(mut self, layer: impl Into<String>) -> Self {
         self.layer = Some(layer.into());
+        self
+    }
+
+    /// Looks the gene up in that column of `var` instead of among the names of genes (scanpy's
+    /// `gene_symbols`).
+    pub fn gene_symbols(mut self, column: impl Into<String>) -> Self {
+        self.symbols = Some(column.into());
         self
     }
 
@@ -149,6 +157,14 @@ impl Paint {
         Paint::Labels { codes: c.codes, categories: c.categories, stored }
     }
 
+    /// For how many observations it holds.
+    pub fn len(&self) -> usize {
+        match self {
+            Paint::Numbers(v) => v.len(),
+            Paint::Labels { codes, .. } => codes.len(),
+        }
+    }
+
     /// A colour for each category; see [`Palette::resolve`].
     pub fn colors(&self, palette: &Palette) -> Result<Vec<Option<Color>>> {
         match self {
@@ -160,9 +176,32 @@ impl Paint {
     }
 }
 
+impl From<&str> for Key {
+    fn from(name: &str) -> Self {
+        Key::new(name)
+    }
+}
+
+impl From<String> for Key {
+    fn from(name: String) -> Self {
+        Key::new(name)
+    }
+}
+
 impl Key {
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The column of `obs` of that name, or the labels or numbers that were given by hand.
+    pub(super) fn obs_column(&self, adata: &AnnData) -> Result<Column> {
+        let column: Column = match &self.given {
+            Some(Given::Labels(c)) => c.clone().into(),
+            Some(Given::Numbers(v)) => v.clone().into(),
+            None => adata.obs_column(&self.name)?.clone(),
+        };
+        length(&self.name, column.len(), adata.n_obs())?;
+        Ok(column)
     }
 }
 
@@ -174,7 +213,7 @@ fn length(name: &str, found: usize, expected: usize) -> Result<()> {
 }
 
 fn gene<'a>(adata: &'a AnnData, key: &Key) -> Result<(&'a Matrix, usize)> {
-    let name = key.name.as_str();
+    let name = &resolved(adata, key)?;
     if let Some(layer) = &key.layer {
         let matrix = adata.layer(layer)?;
         return Ok((matrix, position(adata, name)?));
@@ -188,6 +227,19 @@ fn gene<'a>(adata: &'a AnnData, key: &Key) -> Result<(&'a Matrix, usize)> {
     Ok((adata.x()?, index))
 }
 
+/// The gene's name among `var`'s, by its symbol where a column of those was named.
+fn resolved(adata: &AnnData, key: &Key) -> Result<String> {
+    let Some(symbols) = &key.symbols else { return Ok(key.name.clone()) };
+    let column = adata.var_column(symbols)?;
+    let found = (0..column.len()).find(|&i| column.text(i).as_deref() == Some(&key.name));
+    let Some(i) = found else {
+        let all: Vec<String> = (0..column.len()).filter_map(|i| column.text(i)).collect();
+        let alike: Vec<&str> = alike(&all, &key.name);
+        return Err(Error::missing_key("var", "gene symbol", &key.name, alike));
+    };
+    Ok(adata.var.names()[i].clone())
+}
+
 /// The gene's position, or an error that lists the columns of `obs` and genes that are alike.
 fn position(adata: &AnnData, name: &str) -> Result<usize> {
     adata.var_index(name).map_err(|_| {
@@ -199,7 +251,7 @@ fn position(adata: &AnnData, name: &str) -> Result<usize> {
 }
 
 /// Up to five names that are likely meant: the same in another case, or a letter or two off.
-fn alike<'a>(names: &'a [String], name: &str) -> Vec<&'a str> {
+pub(super) fn alike<'a>(names: &'a [String], name: &str) -> Vec<&'a str> {
     let wanted: Vec<char> = name.to_lowercase().chars().collect();
     let limit = (wanted.len() / 3).clamp(1, 2);
     let mut scored: Vec<(usize, &str)> = names

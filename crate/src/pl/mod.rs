@@ -28,37 +28,74 @@ mod axis;
 mod bar;
 mod canvas;
 mod custom;
+mod density;
+mod dotplot;
 mod figure;
+mod genes;
+mod grouping;
+mod heat;
+mod heat_key;
+mod heatmap;
 mod keys;
 mod layout;
 mod legend;
 mod line;
+mod marked;
+mod matrixplot;
+mod norm;
+mod options;
 mod palette;
 mod panel;
 mod pen;
 mod points;
+mod ranked;
+mod ranked_plots;
 mod raster;
 mod scale;
 mod spatial;
+mod stacked_violin;
+mod stored_tree;
 mod svg;
+mod table;
 mod text;
 mod theme;
 mod ticks;
+mod tracksplot;
+mod tree;
+mod tree_plots;
 
 pub use bar::{Bars, bar, histogram};
 pub use canvas::{Align, Canvas, Rect, SpotShape, TextStyle, VAlign};
 pub use custom::{Custom, custom};
+pub use dotplot::{DotPlot, dotplot};
 pub use figure::{Figure, Frame, Plot};
+pub use genes::Genes;
+pub use heatmap::{Heatmap, heatmap};
 pub use keys::{Key, Keys, labels, values};
 pub use line::{Lines, Series, line, loss_curve};
+pub use matrixplot::{MatrixPlot, matrixplot};
+pub use options::LegendLoc;
 pub use palette::{
     Cmap, Color, Palette, cmap_names, colorblind_colors, default_colors, palette_names,
 };
 pub use pen::Pen;
-pub use points::{Limit, PointMap};
-pub use spatial::{embedding, pca, scatter, spatial, spatial_library, spatial_scatter, umap};
+pub use points::{Limit, Limits, PointMap};
+pub use ranked_plots::{
+    Ranking, rank_genes_groups_dotplot, rank_genes_groups_heatmap, rank_genes_groups_matrixplot,
+    rank_genes_groups_stacked_violin, rank_genes_groups_tracksplot,
+};
+pub use spatial::{
+    diffmap, embedding, pca, scatter, scatter_xy, set_colors, spatial, spatial_graph,
+    spatial_libraries, spatial_library, spatial_scatter, tsne, umap,
+};
+pub use stacked_violin::{DensityNorm, StackedViolin, stacked_violin};
+pub use table::{GroupTable, StandardScale};
 pub use text::text_width;
 pub use theme::{Ink, Theme};
+pub use tracksplot::{TracksPlot, tracksplot};
+pub use tree_plots::{
+    CorrelationMatrix, DendrogramPlot, correlation_matrix, dendrogram, dendrogram_of,
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Colours: of categories by their order, and of numbers along a gradient.
 
+mod gradients;
 mod lists;
 
 use crate::error::{Error, Result};
@@ -219,7 +220,7 @@ pub struct Cmap {
     table: Vec<Color>,
 }
 
-const GRADIENTS: [(&str, Gradient); 31] = [
+const GRADIENTS: [(&str, Gradient); 7] = [
     ("viridis", colorous::VIRIDIS),
     ("magma", colorous::MAGMA),
     ("inferno", colorous::INFERNO),
@@ -227,35 +228,11 @@ const GRADIENTS: [(&str, Gradient); 31] = [
     ("cividis", colorous::CIVIDIS),
     ("turbo", colorous::TURBO),
     ("cubehelix", colorous::CUBEHELIX),
-    ("blues", colorous::BLUES),
-    ("greens", colorous::GREENS),
-    ("greys", colorous::GREYS),
-    ("oranges", colorous::ORANGES),
-    ("purples", colorous::PURPLES),
-    ("reds", colorous::REDS),
-    ("rdbu", colorous::RED_BLUE),
-    ("rdylbu", colorous::RED_YELLOW_BLUE),
-    ("rdylgn", colorous::RED_YELLOW_GREEN),
-    ("brbg", colorous::BROWN_GREEN),
-    ("piyg", colorous::PINK_GREEN),
-    ("prgn", colorous::PURPLE_GREEN),
-    ("puor", colorous::PURPLE_ORANGE),
-    ("spectral", colorous::SPECTRAL),
-    ("bugn", colorous::BLUE_GREEN),
-    ("bupu", colorous::BLUE_PURPLE),
-    ("gnbu", colorous::GREEN_BLUE),
-    ("orrd", colorous::ORANGE_RED),
-    ("pubu", colorous::PURPLE_BLUE),
-    ("purd", colorous::PURPLE_RED),
-    ("rdpu", colorous::RED_PURPLE),
-    ("ylgn", colorous::YELLOW_GREEN),
-    ("ylgnbu", colorous::YELLOW_GREEN_BLUE),
-    ("ylorrd", colorous::YELLOW_ORANGE_RED),
 ];
 
 /// The names that [`Cmap::named`] knows (matplotlib's, in any case); `_r` after a name reverses it.
 pub fn cmap_names() -> Vec<&'static str> {
-    GRADIENTS.iter().map(|g| g.0).chain(["coolwarm"]).collect()
+    GRADIENTS.iter().map(|g| g.0).chain(gradients::SAMPLED.iter().map(|g| g.0)).collect()
 }
 
 impl Cmap {
@@ -266,18 +243,22 @@ impl Cmap {
     pub fn named(name: &str) -> Result<Self> {
         let key = name.to_lowercase();
         let (base, reversed) = key.strip_suffix("_r").map_or((key.as_str(), false), |b| (b, true));
-        // matplotlib's coolwarm runs from blue to red, as RdBu does when reversed.
-        let (base, reversed) = match base {
-            "coolwarm" | "bwr" | "seismic" => ("rdbu", !reversed),
-            "gray" | "grey" => ("greys", !reversed),
-            other => (other, reversed),
+        let base = if matches!(base, "gray" | "grey") { "greys" } else { base };
+        // matplotlib's `gray` runs from black to white, its `Greys` the other way.
+        let reversed = reversed != matches!(key.trim_end_matches("_r"), "gray" | "grey");
+        let continuous = GRADIENTS.iter().find(|g| g.0 == base).map(|g| g.1);
+        let sampled = gradients::SAMPLED.iter().find(|g| g.0 == base).map(|g| g.1);
+        let at = |i: u32| f64::from(i) / 255.0;
+        let mut table: Vec<Color> = match (continuous, sampled) {
+            (Some(gradient), _) => {
+                (0..256).map(|i| gradient.eval_continuous(at(i)).into()).collect()
+            }
+            (None, Some(stops)) => (0..256).map(|i| between(stops, at(i))).collect(),
+            (None, None) => {
+                let reason = format!("unknown colour map; there are {}", cmap_names().join(", "));
+                return Err(Error::parameter("cmap", name, reason));
+            }
         };
-        let gradient = GRADIENTS.iter().find(|g| g.0 == base).map(|g| g.1).ok_or_else(|| {
-            let reason = format!("unknown colour map; there are {}", cmap_names().join(", "));
-            Error::parameter("cmap", name, reason)
-        })?;
-        let mut table: Vec<Color> =
-            (0..256).map(|i| gradient.eval_continuous(f64::from(i) / 255.0).into()).collect();
         if reversed {
             table.reverse();
         }
@@ -288,6 +269,16 @@ impl Cmap {
     pub fn at(&self, t: f64) -> Color {
         self.table[(t.clamp(0.0, 1.0) * 255.0).round() as usize]
     }
+}
+
+/// The colour at `t` in 0..1 between colours at equal steps.
+fn between(stops: &[u32], t: f64) -> Color {
+    let at = t * (stops.len() - 1) as f64;
+    let i = (at as usize).min(stops.len() - 2);
+    let f = at - i as f64;
+    let (a, b) = (of(stops[i]), of(stops[i + 1]));
+    let mix = |a: u8, b: u8| (f64::from(a) * (1.0 - f) + f64::from(b) * f).round() as u8;
+    Color::rgb(mix(a.r, b.r), mix(a.g, b.g), mix(a.b, b.b))
 }
 
 #[cfg(test)]
@@ -335,6 +326,26 @@ mod tests {
         let e = Palette::from("nope").resolve(&names(1), None).unwrap_err().to_string();
         assert!(e.contains("colorblind"), "{e}");
         assert!(Palette::from(["#zzz"]).resolve(&names(1), None).is_err());
+    }
+
+    #[test]
+    fn diverging_maps_are_matplotlibs_and_seaborns() {
+        // matplotlib.colormaps[name](i) for i = 0, 100, 255.
+        for (name, expected) in [
+            ("coolwarm", ["#3b4cc0", "#bed2f6", "#b40426"]),
+            ("bwr", ["#0000ff", "#c8c8ff", "#ff0000"]),
+            ("vlag", ["#2369bd", "#d5d9e3", "#a9373b"]),
+            ("RdBu_r", ["#053061", "#cce2ef", "#67001f"]),
+        ] {
+            let map = Cmap::named(name).unwrap();
+            for (i, hex) in [0.0, 100.0, 255.0].into_iter().zip(expected) {
+                let (got, want) = (map.at(i / 255.0), Color::parse(hex).unwrap());
+                let off = [(got.r, want.r), (got.g, want.g), (got.b, want.b)];
+                assert!(off.iter().all(|(a, b)| a.abs_diff(*b) <= 6), "{name} {i}: {}", got.hex());
+            }
+        }
+        assert_eq!(Cmap::named("gray").unwrap().at(0.0).hex(), "#000000");
+        assert_eq!(Cmap::named("Greys").unwrap().at(1.0).hex(), "#000000");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! [`PointMap`]: points in the plane, coloured by category or number, in one or several panels;
 //! what [`spatial`](super::spatial) and [`embedding`](super::embedding) show. This file holds the
-//! data and the options, `panel` the drawing.
+//! data, `options` what can be asked for, `panel` and `layout` the drawing.
 
-use super::canvas::{Rect, SpotShape};
-use super::figure::Figure;
 use super::keys::{Key, Paint};
-use super::palette::Palette;
+pub(crate) use super::options::Options;
+use crate::anndata::{AnnData, Matrix};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use std::sync::Arc;
@@ -13,42 +12,52 @@ use std::sync::Arc;
 /// Points with what colours them; see the module's functions for how to get one.
 #[derive(Debug, Clone)]
 pub struct PointMap {
-    pub(crate) data: Arc<Result<Data>>,
+    pub(crate) data: Result<Data, Arc<Error>>,
     pub(crate) options: Options,
 }
 
-/// What is drawn.
-#[derive(Debug)]
+/// What is drawn: each of the views coloured by each of the paints.
+#[derive(Debug, Clone)]
 pub(crate) struct Data {
     pub kind: Kind,
+    pub views: Vec<View>,
+    pub paints: Vec<(String, Arc<Paint>)>,
+}
+
+/// Points in one coordinate system: a slide, or two dimensions of an embedding.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub name: Option<String>,
+    /// Which observations the points are, where they are not all.
+    pub rows: Option<Arc<Vec<usize>>>,
     /// x and y.
-    pub points: Vec<[f64; 2]>,
+    pub points: Arc<Vec<[f64; 2]>>,
     /// Diameter of a spot in the units of the points.
     pub diameter: Option<f64>,
     /// Distance of neighbouring points.
     pub spacing: f64,
-    pub panels: Vec<Panel>,
-    /// The picture below, and its pixels per unit of the points; or why there is none.
-    pub tissue: Result<Option<Picture>>,
+    /// The pictures that lie below, by name; or why one cannot be shown.
+    pub pictures: Vec<(String, Result<Picture, Arc<Error>>)>,
     pub axes: Option<(String, String)>,
+    /// Pairs of points to join.
+    pub edges: Option<Arc<Vec<[u32; 2]>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// y points down, both axes have one unit.
     Spatial,
+    /// Only neighbourhood means something; no numbers at the axes.
     Embedding,
-}
-
-#[derive(Debug)]
-pub(crate) struct Panel {
-    pub name: String,
-    pub paint: Paint,
+    /// Two quantities, with numbers at the axes.
+    Scatter,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Picture {
     pub color: Arc<Image>,
     pub grey: Arc<std::sync::OnceLock<Arc<Image>>>,
+    /// Pixels per unit of the points.
     pub scale: f64,
 }
 
@@ -63,6 +72,63 @@ impl Picture {
         } else {
             self.color.clone()
         }
+    }
+}
+
+impl View {
+    /// The picture of that name; without a name `hires`, else `lowres`, else the first.
+    pub fn picture(&self, name: Option<&str>) -> Result<Option<&Picture>> {
+        let found = match name {
+            Some(name) => {
+                let names = || self.pictures.iter().map(|p| &p.0);
+                let absent =
+                    || Error::missing_key("images of uns[\"spatial\"]", "image", name, names());
+                Some(self.pictures.iter().find(|p| p.0 == name).ok_or_else(absent)?)
+            }
+            None => ["hires", "lowres"]
+                .iter()
+                .find_map(|n| self.pictures.iter().find(|p| p.0 == *n))
+                .or(self.pictures.first()),
+        };
+        match found.map(|p| &p.1) {
+            None => Ok(None),
+            Some(Ok(picture)) => Ok(Some(picture)),
+            // A picture without a scale cannot be placed; unless it was asked for, that is no
+            // reason not to draw the spots.
+            Some(Err(e)) if name.is_none() && matches!(**e, Error::MissingKey { .. }) => Ok(None),
+            Some(Err(e)) => Err(again(e)),
+        }
+    }
+
+    /// Of values for all observations, those of the view's points.
+    pub fn pick<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        match &self.rows {
+            Some(rows) => rows.iter().map(|&i| values[i]).collect(),
+            None => values.to_vec(),
+        }
+    }
+
+    /// Joins points that `graph`, between all observations, joins.
+    pub fn join(&mut self, graph: &Matrix) {
+        let place: Option<Vec<u32>> = self.rows.as_ref().map(|rows| {
+            let mut place = vec![u32::MAX; graph.nrows()];
+            rows.iter().enumerate().for_each(|(k, &i)| place[i] = k as u32);
+            place
+        });
+        let of = |i: usize| place.as_ref().map_or(i as u32, |p| p[i]);
+        let graph = crate::linalg::Csr::<f32>::of(graph);
+        let mut pairs: Vec<[u32; 2]> = Vec::with_capacity(graph.values.len() / 2);
+        for i in 0..graph.nrows {
+            for (j, weight) in graph.row(i) {
+                let (a, b) = (of(i).min(of(j)), of(i).max(of(j)));
+                if weight != 0.0 && a != b && b != u32::MAX {
+                    pairs.push([a, b]);
+                }
+            }
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        self.edges = Some(Arc::new(pairs));
     }
 }
 
@@ -100,58 +166,58 @@ impl From<&str> for Limit {
     }
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    pub image: bool,
-    pub image_alpha: f64,
-    pub greyscale: bool,
-    pub alpha: f64,
-    pub alpha_by_value: bool,
-    pub spot_size: Option<f64>,
-    pub spot_scale: f64,
-    pub shape: SpotShape,
-    pub crop: Option<Rect>,
-    pub cmap: String,
-    pub vmin: Option<Limit>,
-    pub vmax: Option<Limit>,
-    pub shared_scale: bool,
-    pub groups: Option<Vec<String>>,
-    pub palette: Palette,
-    pub legend: bool,
-    pub frame: Option<bool>,
-    pub columns: Option<usize>,
-    pub titles: Option<Vec<String>>,
+/// One limit for all panels, or one for each; made from what [`Limit`] is made from, or a list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Limits(pub Vec<Limit>);
+
+impl From<Limit> for Limits {
+    fn from(limit: Limit) -> Self {
+        Limits(vec![limit])
+    }
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            image: true,
-            image_alpha: 1.0,
-            greyscale: false,
-            alpha: 1.0,
-            alpha_by_value: false,
-            spot_size: None,
-            spot_scale: 1.0,
-            shape: SpotShape::Circle,
-            crop: None,
-            cmap: "viridis".into(),
-            vmin: None,
-            vmax: None,
-            shared_scale: false,
-            groups: None,
-            palette: Palette::Default,
-            legend: true,
-            frame: None,
-            columns: None,
-            titles: None,
+macro_rules! limits {
+    ($($ty:ty),*) => {$(
+        impl From<$ty> for Limits {
+            fn from(limit: $ty) -> Self {
+                Limits(vec![limit.into()])
+            }
+        }
+
+        impl<const N: usize> From<[$ty; N]> for Limits {
+            fn from(limits: [$ty; N]) -> Self {
+                Limits(limits.into_iter().map(Into::into).collect())
+            }
+        }
+
+        impl From<Vec<$ty>> for Limits {
+            fn from(limits: Vec<$ty>) -> Self {
+                Limits(limits.into_iter().map(Into::into).collect())
+            }
+        }
+    )*};
+}
+
+limits!(f64, i32, &str);
+
+impl Limits {
+    /// That of panel `k` of `n`.
+    pub(crate) fn of(&self, name: &'static str, k: usize, n: usize) -> Result<Option<Limit>> {
+        match self.0.len() {
+            0 => Ok(None),
+            1 => Ok(Some(self.0[0].clone())),
+            m if m == n => Ok(Some(self.0[k].clone())),
+            m => {
+                let reason = format!("needs one limit or one for each of the {n} panels");
+                Err(Error::parameter(name, format!("{m} limits"), reason))
+            }
         }
     }
 }
 
 impl PointMap {
     pub(crate) fn data(&self) -> Result<&Data> {
-        self.data.as_ref().as_ref().map_err(again)
+        self.data.as_ref().map_err(|e| again(e))
     }
 }
 
@@ -169,117 +235,7 @@ pub(crate) fn again(e: &Error) -> Error {
 }
 
 /// Paints for each key.
-pub(crate) fn panels(adata: &crate::anndata::AnnData, keys: &[Key]) -> Result<Vec<Panel>> {
-    let panel = |k: &Key| Ok(Panel { name: k.name().to_string(), paint: Paint::of(adata, k)? });
-    keys.iter().map(panel).collect()
-}
-
-/// The options of maps, under the names that scanpy and squidpy give them.
-impl Figure<PointMap> {
-    fn set(mut self, change: impl FnOnce(&mut Options)) -> Self {
-        change(&mut self.plot.options);
-        self
-    }
-
-    /// Whether the tissue image is drawn below the spots (on by default, if there is one).
-    pub fn image(self, on: bool) -> Self {
-        self.set(|o| o.image = on)
-    }
-
-    /// Opacity of the tissue image, 0 to 1.
-    pub fn image_alpha(self, alpha: f64) -> Self {
-        self.set(|o| o.image_alpha = alpha)
-    }
-
-    /// Whether the tissue image is drawn in shades of grey, so that it does not compete with the
-    /// colours of the spots.
-    pub fn greyscale(self, on: bool) -> Self {
-        self.set(|o| o.greyscale = on)
-    }
-
-    /// Opacity of the points, 0 to 1.
-    pub fn alpha(self, alpha: f64) -> Self {
-        self.set(|o| o.alpha = alpha)
-    }
-
-    /// Whether points of a low value are more transparent than those of a high one.
-    pub fn alpha_by_value(self, on: bool) -> Self {
-        self.set(|o| o.alpha_by_value = on)
-    }
-
-    /// Diameter of the points: on a spatial map in its coordinates (by default
-    /// `spot_diameter_fullres`, or what the distance of neighbours allows), on an embedding in
-    /// CSS pixels.
-    pub fn spot_size(self, diameter: f64) -> Self {
-        self.set(|o| o.spot_size = Some(diameter))
-    }
-
-    /// Makes the points that many times their size (scanpy's `size`).
-    pub fn spot_scale(self, factor: f64) -> Self {
-        self.set(|o| o.spot_scale = factor)
-    }
-
-    /// Outline of the points.
-    pub fn shape(self, shape: SpotShape) -> Self {
-        self.set(|o| o.shape = shape)
-    }
-
-    /// Shows only the part between (x0, y0) and (x1, y1), in the coordinates of the points.
-    pub fn crop(self, x0: f64, y0: f64, x1: f64, y1: f64) -> Self {
-        let crop = Rect { x0: x0.min(x1), y0: y0.min(y1), x1: x0.max(x1), y1: y0.max(y1) };
-        self.set(|o| o.crop = Some(crop))
-    }
-
-    /// Colour map of numbers: a name of [`cmap_names`](super::cmap_names), `_r` reverses it.
-    pub fn cmap(self, name: impl Into<String>) -> Self {
-        self.set(|o| o.cmap = name.into())
-    }
-
-    /// Low end of the colour scale: a number, or a percentile such as `"p1"`.
-    pub fn vmin(self, limit: impl Into<Limit>) -> Self {
-        self.set(|o| o.vmin = Some(limit.into()))
-    }
-
-    /// High end of the colour scale: a number, or a percentile such as `"p99"`.
-    pub fn vmax(self, limit: impl Into<Limit>) -> Self {
-        self.set(|o| o.vmax = Some(limit.into()))
-    }
-
-    /// Whether all panels of numbers share one colour scale.
-    pub fn shared_scale(self, on: bool) -> Self {
-        self.set(|o| o.shared_scale = on)
-    }
-
-    /// Colours only these categories; the others are drawn as missing.
-    pub fn groups<S: ToString>(self, groups: impl IntoIterator<Item = S>) -> Self {
-        let groups = groups.into_iter().map(|g| g.to_string()).collect();
-        self.set(|o| o.groups = Some(groups))
-    }
-
-    /// Colours of the categories: a name of [`palette_names`](super::palette_names) (such as
-    /// `"colorblind"`), a list of colours, or pairs of category and colour.
-    pub fn palette(self, palette: impl Into<Palette>) -> Self {
-        self.set(|o| o.palette = palette.into())
-    }
-
-    /// Whether there are legends and colour bars (on by default).
-    pub fn legend(self, on: bool) -> Self {
-        self.set(|o| o.legend = on)
-    }
-
-    /// Whether a frame is drawn around each panel (by default on embeddings only).
-    pub fn frame(self, on: bool) -> Self {
-        self.set(|o| o.frame = Some(on))
-    }
-
-    /// Panels in a row (by default up to three).
-    pub fn ncols(self, columns: usize) -> Self {
-        self.set(|o| o.columns = Some(columns))
-    }
-
-    /// Titles of the panels in place of their keys.
-    pub fn titles<S: ToString>(self, titles: impl IntoIterator<Item = S>) -> Self {
-        let titles = titles.into_iter().map(|t| t.to_string()).collect();
-        self.set(|o| o.titles = Some(titles))
-    }
+pub(crate) fn paints(adata: &AnnData, keys: &[Key]) -> Result<Vec<(String, Arc<Paint>)>> {
+    let paint = |k: &Key| Ok((k.name().to_string(), Arc::new(Paint::of(adata, k)?)));
+    keys.iter().map(paint).collect()
 }

@@ -77,6 +77,12 @@ impl Pixels {
                     None => self.stroke(&points, width, *color, window),
                 }
             }
+            Shape::Segments { ends, width, color } => {
+                let radius = (width * ratio as f32 / 2.0).max(0.05);
+                for &[x0, y0, x1, y1] in ends {
+                    self.segment(scale(&[x0, y0]), scale(&[x1, y1]), radius, *color, window);
+                }
+            }
             Shape::Spots { shape, centers, radius, colors } => {
                 let radius = (radius * ratio as f32).max(0.5);
                 for (center, &color) in centers.iter().zip(colors) {
@@ -87,6 +93,10 @@ impl Pixels {
                             let (x, y, r) = (x, y, f64::from(radius));
                             let area = Rect { x0: x - r, y0: y - r, x1: x + r, y1: y + r };
                             self.fill(&area, color, window);
+                        }
+                        SpotShape::Hexagon => {
+                            let corners = hexagon(scale(center), radius);
+                            self.paths(&[corners.into()], color, window);
                         }
                     }
                 }
@@ -122,6 +132,10 @@ impl Pixels {
     #[inline]
     fn blend(&mut self, x: i32, y: i32, color: Color, coverage: f32) {
         let pixel = &mut self.data[y as usize * self.width + x as usize];
+        if coverage >= 1.0 && color.alpha >= 1.0 {
+            *pixel = [color.r, color.g, color.b, 255];
+            return;
+        }
         let source = premultiply(color, coverage.min(1.0));
         let rest = 255 - u32::from(source[3]);
         for (p, s) in pixel.iter_mut().zip(source) {
@@ -141,6 +155,43 @@ impl Pixels {
                 if square < reach * reach {
                     let inside = reach - square.sqrt();
                     self.blend(px, py, color, inside.min(1.0));
+                }
+            }
+        }
+    }
+
+    /// A thin straight line with round ends: each pixel by its distance from the line.
+    fn segment(&mut self, a: [f32; 2], b: [f32; 2], radius: f32, color: Color, window: Window) {
+        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+        let square = dx * dx + dy * dy;
+        if !square.is_finite() {
+            return;
+        }
+        // Thinner than a pixel: a pixel wide and the paler.
+        let (radius, strength) = (radius.max(0.5), (2.0 * radius).min(1.0));
+        let reach = radius + 0.5;
+        let low = |i: usize| a[i].min(b[i]) - reach;
+        let high = |i: usize| a[i].max(b[i]) + reach;
+        let length = square.sqrt();
+        let rows = (low(1).floor() as i32).max(window.y0)..(high(1).ceil() as i32).min(window.y1);
+        for y in rows {
+            let py = y as f32 + 0.5;
+            // The part of the row that the strip around the line crosses.
+            let (mut left, mut right) = (low(0), high(0));
+            if dy.abs() > 1e-3 * length {
+                let center = a[0] + (py - a[1]) / dy * dx;
+                let half = reach * length / dy.abs();
+                (left, right) = (left.max(center - half), right.min(center + half));
+            }
+            let columns =
+                (left.floor() as i32).max(window.x0)..(right.ceil() as i32).min(window.x1);
+            for x in columns {
+                let (ux, uy) = (x as f32 + 0.5 - a[0], py - a[1]);
+                let t =
+                    if square > 0.0 { ((ux * dx + uy * dy) / square).clamp(0.0, 1.0) } else { 0.0 };
+                let distance = (ux - t * dx).hypot(uy - t * dy);
+                if distance < reach {
+                    self.blend(x, y, color, strength * (reach - distance).min(1.0));
                 }
             }
         }
@@ -278,6 +329,15 @@ impl Pixels {
     }
 }
 
+/// The corners of a hexagon that stands on one of them; `radius` is half its width.
+pub(crate) fn hexagon([x, y]: [f32; 2], radius: f32) -> [[f32; 2]; 6] {
+    let corner = radius / 0.75f32.sqrt();
+    [0, 1, 2, 3, 4, 5].map(|k| {
+        let angle = (k as f32 + 0.5) * std::f32::consts::TAU / 6.0;
+        [x + corner * angle.cos(), y + corner * angle.sin()]
+    })
+}
+
 fn scaled(r: Rect, by: f64) -> Rect {
     Rect { x0: r.x0 * by, y0: r.y0 * by, x1: r.x1 * by, y1: r.y1 * by }
 }
@@ -342,6 +402,16 @@ mod tests {
         line.line([(10.0, 10.0), (40.0, 50.0)], 4.0, black);
         let expected = 50.0 * 4.0 + std::f64::consts::PI * 4.0;
         assert!((covered(&line) / expected - 1.0).abs() < 0.02, "{}", covered(&line));
+
+        let mut thin = Canvas::new(60.0, 60.0, Theme::Auto);
+        thin.segments(vec![[10.0, 10.0, 40.0, 50.0]], 2.0, black);
+        let expected = 50.0 * 2.0 + std::f64::consts::PI;
+        assert!((covered(&thin) / expected - 1.0).abs() < 0.02, "{}", covered(&thin));
+
+        let mut hexagon = Canvas::new(60.0, 60.0, Theme::Auto);
+        hexagon.spots(SpotShape::Hexagon, vec![[30.0, 30.0]], 15.0, vec![black]);
+        let expected = 0.75f64.sqrt() * 30.0 * 30.0;
+        assert!((covered(&hexagon) / expected - 1.0).abs() < 0.01, "{}", covered(&hexagon));
 
         let mut fill = Canvas::new(60.0, 60.0, Theme::Auto);
         fill.fill(Rect::at(10.25, 10.25, 20.5, 30.0), black);

@@ -1,7 +1,114 @@
 //! From numbers to positions on a colour scale.
 
 use super::points::Limit;
+use super::ticks;
 use crate::error::{Error, Result};
+
+/// A colour scale: its ends and, where it has one, the value that gets the middle colour.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scale {
+    pub low: f64,
+    pub center: Option<f64>,
+    pub high: f64,
+    pub log: bool,
+}
+
+impl From<(f64, f64)> for Scale {
+    fn from((low, high): (f64, f64)) -> Self {
+        Scale { low, center: None, high, log: false }
+    }
+}
+
+impl Scale {
+    /// The scale of `values` with the limits asked for; see [`limits`]. A centre stretches the two
+    /// halves independently, as matplotlib's `TwoSlopeNorm`.
+    pub fn of(
+        values: &[f64],
+        vmin: &Option<Limit>,
+        vcenter: &Option<Limit>,
+        vmax: &Option<Limit>,
+        log: bool,
+    ) -> Result<Self> {
+        if log {
+            let positive: Vec<f64> = values.iter().copied().filter(|v| *v > 0.0).collect();
+            let (low, high) = limits(&positive, vmin, vmax)?;
+            if vcenter.is_some() {
+                let reason = "does not go with a logarithmic colour scale";
+                return Err(Error::parameter("vcenter", "set", reason));
+            }
+            if low <= 0.0 {
+                if vmin.is_some() || !positive.is_empty() {
+                    let reason = "a logarithmic colour scale starts above 0";
+                    return Err(Error::parameter("vmin", low, reason));
+                }
+                return Ok(Scale { low: 0.1, center: None, high: 1.0, log });
+            }
+            return Ok(Scale { low, center: None, high, log });
+        }
+        let (low, high) = limits(values, vmin, vmax)?;
+        let Some(center) = vcenter else { return Ok((low, high).into()) };
+        let center = match center {
+            // Written as an end, so that percentiles and mistakes are treated alike.
+            Limit::Percentile(_) => limits(values, &Some(center.clone()), &None)?.0,
+            Limit::Value(v) if v.is_finite() => *v,
+            Limit::Value(v) => {
+                return Err(Error::parameter("vcenter", v, "must be a finite number"));
+            }
+            Limit::Unknown(s) => {
+                let reason = "is neither a number nor a percentile such as p50";
+                return Err(Error::parameter("vcenter", s, reason));
+            }
+        };
+        // An end that was not asked for gives way; one that was is a contradiction.
+        let beyond = (vmin.is_some() && center <= low) || (vmax.is_some() && center >= high);
+        if beyond {
+            let reason = format!("must lie between vmin = {low} and vmax = {high}");
+            return Err(Error::parameter("vcenter", center, reason));
+        }
+        let reach = (high - center).abs().max((center - low).abs()).max(f64::MIN_POSITIVE);
+        let low = if low < center { low } else { center - reach };
+        let high = if high > center { high } else { center + reach };
+        Ok(Scale { low, center: Some(center), high, log })
+    }
+
+    /// Where `v` lies between the ends, from 0 to 1; beyond them outside of that.
+    pub fn position(&self, v: f64) -> f64 {
+        if self.log {
+            if v <= 0.0 {
+                return -1.0;
+            }
+            return position(v.ln(), (self.low.ln(), self.high.ln()));
+        }
+        match self.center {
+            None => position(v, (self.low, self.high)),
+            Some(c) if v < c => 0.5 * position(v, (self.low, c)),
+            Some(c) => 0.5 + 0.5 * position(v, (c, self.high)),
+        }
+    }
+
+    /// Round numbers on the scale with their texts.
+    pub fn ticks(&self, n: usize) -> Vec<(f64, String)> {
+        if self.log {
+            let at = ticks::logarithmic(self.low, self.high, n);
+            let labels = ticks::log_labels(&at);
+            return at.into_iter().zip(labels).collect();
+        }
+        let at = match self.center {
+            None => ticks::linear(self.low, self.high, n),
+            Some(c) => {
+                let half = (n / 2).max(2);
+                let mut at = ticks::linear(self.low, c, half);
+                at.extend(ticks::linear(c, self.high, half));
+                at.push(c);
+                at.sort_by(f64::total_cmp);
+                at.dedup_by(|a, b| (self.position(*a) - self.position(*b)).abs() < 0.04);
+                at
+            }
+        };
+        let labels = ticks::labels(&at);
+        at.into_iter().zip(labels).collect()
+    }
+}
 
 /// The ends of the colour scale of `values`: as asked for, else the smallest and largest value.
 /// Where all values are equal the scale spreads around them (from 0 to 1 if they are 0).
@@ -73,6 +180,28 @@ mod tests {
         assert_eq!(limits(&v, &None, &None).unwrap(), (1.0, 3.0));
         assert_eq!(limits(&[f64::NAN], &None, &None).unwrap(), (0.0, 1.0));
         assert_eq!(limits(&[], &None, &None).unwrap(), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_centre_gets_the_middle_colour() {
+        let v = [-1.0, 0.0, 9.0];
+        let scale = Scale::of(&v, &None, &Some(0.into()), &None, false).unwrap();
+        let at = [-1.0, -0.5, 0.0, 4.5, 9.0].map(|v| scale.position(v));
+        assert_eq!(at, [0.0, 0.25, 0.5, 0.75, 1.0]);
+        // All values on one side: the other side gets as much room.
+        let scale = Scale::of(&[2.0, 4.0], &None, &Some(0.into()), &None, false).unwrap();
+        assert_eq!((scale.low, scale.high), (-4.0, 4.0));
+        let e = Scale::of(&v, &Some(1.into()), &Some(0.into()), &None, false).unwrap_err();
+        assert!(e.to_string().contains("between vmin"), "{e}");
+    }
+
+    #[test]
+    fn logarithmic_scales_start_above_zero() {
+        let scale = Scale::of(&[0.0, 1.0, 100.0], &None, &None, &None, true).unwrap();
+        assert_eq!([1.0, 10.0, 100.0].map(|v| scale.position(v)), [0.0, 0.5, 1.0]);
+        assert!(scale.position(0.0) < 0.0);
+        assert!(Scale::of(&[1.0], &Some(0.into()), &None, &None, true).is_err());
+        assert!(Scale::of(&[0.0], &None, &None, &None, true).is_ok());
     }
 
     #[test]

@@ -73,15 +73,22 @@ fn shape(out: &mut String, canvas: &Canvas, mark: &Mark, ratio: f64) -> Result<(
             let _ =
                 writeln!(out, "<polygon points=\"{}\" {}/>", list(points), paint("fill", *color));
         }
-        Shape::Spots { centers, .. } if centers.len() > MANY => {
-            let mut pixels = Pixels::new(
-                (canvas.width * ratio).round().max(1.0) as usize,
-                (canvas.height * ratio).round().max(1.0) as usize,
+        Shape::Segments { ends, width, color } if ends.len() <= 4 * MANY => {
+            let line = |e: &[f32; 4]| {
+                let [x0, y0, x1, y1] = e.map(|v| num(f64::from(v)));
+                format!("M{x0} {y0}L{x1} {y1}")
+            };
+            let _ = writeln!(
+                out,
+                "<path d=\"{}\" fill=\"none\" stroke-width=\"{}\" stroke-linecap=\"round\" {}/>",
+                ends.iter().map(line).collect::<String>(),
+                num(f64::from(*width)),
+                paint("stroke", *color)
             );
-            pixels.draw(mark, ratio);
-            let (width, height) = (pixels.width, pixels.height);
-            let (bytes, channels) = pixels.into_bytes();
-            embed(out, &canvas.area(), &png(&bytes, width, height, channels)?, 1.0);
+        }
+        Shape::Segments { .. } => bitmap(out, canvas, mark, ratio)?,
+        Shape::Spots { centers, .. } if centers.len() > MANY => {
+            bitmap(out, canvas, mark, ratio)?;
         }
         Shape::Spots { shape, centers, radius, colors } => {
             let r = f64::from(*radius);
@@ -101,6 +108,11 @@ fn shape(out: &mut String, canvas: &Canvas, mark: &Mark, ratio: f64) -> Result<(
                         num(x - r),
                         num(y - r),
                         num(2.0 * r)
+                    ),
+                    SpotShape::Hexagon => writeln!(
+                        out,
+                        "<polygon points=\"{}\" {fill}/>",
+                        list(&super::raster::hexagon(*c, *radius))
                     ),
                 };
             }
@@ -138,6 +150,19 @@ fn shape(out: &mut String, canvas: &Canvas, mark: &Mark, ratio: f64) -> Result<(
             );
         }
     }
+    Ok(())
+}
+
+/// One mark as a bitmap of the whole sheet.
+fn bitmap(out: &mut String, canvas: &Canvas, mark: &Mark, ratio: f64) -> Result<()> {
+    let mut pixels = Pixels::new(
+        (canvas.width * ratio).round().max(1.0) as usize,
+        (canvas.height * ratio).round().max(1.0) as usize,
+    );
+    pixels.draw(mark, ratio);
+    let (width, height) = (pixels.width, pixels.height);
+    let (bytes, channels) = pixels.into_bytes();
+    embed(out, &canvas.area(), &png(&bytes, width, height, channels)?, 1.0);
     Ok(())
 }
 
