@@ -102,6 +102,17 @@ pub const ALL: &[Target] = &[
         },
     },
     Target {
+        name: "gmt",
+        seeds: &[".gmt"],
+        own: &["B cells\thttp://x\tCD19\tMS4A1\nT\t\tCD3D,1.0\tCD4\n"],
+        slack_mb: PLAIN,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "a.gmt", data),
+        read: |path| {
+            let _ = io::read_gmt(path);
+        },
+    },
+    Target {
         name: "table",
         seeds: &[".csv", ".tsv", ".txt", ".csv.gz"],
         own: &[],
