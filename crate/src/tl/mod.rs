@@ -7,6 +7,7 @@ mod leiden;
 mod lloyd;
 mod metrics;
 mod trustworthiness;
+mod tsne;
 mod umap;
 
 pub use kmeans::{KMeans, KMeansFit, cluster_embedding, kmeans};
@@ -15,4 +16,5 @@ pub use metrics::{ari, davies_bouldin, nmi, silhouette};
 
 pub use leiden::{Leiden, LeidenFit, leiden};
 pub use trustworthiness::trustworthiness;
+pub use tsne::{Tsne, TsneFit, tsne};
 pub use umap::{InitPos, Umap, UmapFit, umap};
