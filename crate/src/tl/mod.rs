@@ -21,6 +21,7 @@ mod rank_genes;
 mod score_genes;
 mod source;
 mod trustworthiness;
+mod tsne;
 mod umap;
 
 pub use agreement::{VMeasure, adjusted_mutual_info, fowlkes_mallows, purity, v_measure};
@@ -49,4 +50,5 @@ pub use rank_genes::{
 pub use score_genes::{ScoreGenes, ScoredGenes, score_genes, score_genes_cell_cycle};
 pub use leiden::{Leiden, LeidenFit, leiden};
 pub use trustworthiness::trustworthiness;
+pub use tsne::{Tsne, TsneFit, tsne};
 pub use umap::{InitPos, Umap, UmapFit, umap};

@@ -47,8 +47,6 @@ struct Sampled {
     to: u32,
     /// Part of the epochs in which the edge is sampled.
     rate: f32,
-    /// Where in its first period it starts.
-    phase: f32,
 }
 
 /// A chunk of vertices that moves.
@@ -78,7 +76,7 @@ pub(super) fn optimise(
     };
     let mut order: Vec<u32> = (0..n as u32).collect();
     Rng::stream(setting.seed, "umap batches").shuffle(&mut order);
-    let edges = shuffled(graph, &order, setting.seed);
+    let edges = shuffled(graph, &order);
     let mut position = vec![0f32; n * width];
     for (row, &old) in position.chunks_exact_mut(width).zip(&order) {
         start.row(old as usize).iter().zip(row).for_each(|(&x, p)| *p = x);
@@ -112,18 +110,16 @@ pub(super) fn optimise(
     Ok(out)
 }
 
-fn shuffled(graph: &Csr<f32>, order: &[u32], seed: u64) -> Edges {
+fn shuffled(graph: &Csr<f32>, order: &[u32]) -> Edges {
     let mut place = vec![0u32; order.len()];
     order.iter().enumerate().for_each(|(new, &old)| place[old as usize] = new as u32);
     let most = graph.values.iter().fold(0f32, |m, &v| m.max(v));
-    let seed = seed ^ rng::hash("umap phases");
     let mut indptr = Vec::with_capacity(order.len() + 1);
     indptr.push(0);
     let mut edges = Vec::with_capacity(graph.values.len());
     for &old in order {
         for (to, w) in graph.row(old as usize) {
-            let phase = rng::unit(rng::at(seed, edges.len() as u64)) as f32;
-            edges.push(Sampled { to: place[to], rate: w / most, phase });
+            edges.push(Sampled { to: place[to], rate: w / most });
         }
         indptr.push(edges.len());
     }
@@ -140,23 +136,12 @@ vectorised! {
     fn move_any(task: &mut Task<'_>, width: usize) { move_wide::<FMA>(task, width) }
 }
 
-/// Whether the edge is sampled in this epoch.
+/// Whether the edge is sampled in this epoch: for the first time after a whole period, as in
+/// umap-learn. Weak edges so come late, when steps are small; at random places in their periods
+/// they would pull far more than they weigh, and neighbourhoods would suffer.
 #[inline(always)]
 fn sampled(edge: &Sampled, epoch: f32) -> bool {
-    let before = edge.rate.mul_add_plain(epoch, edge.phase);
-    let after = edge.rate.mul_add_plain(epoch + 1.0, edge.phase);
-    after as i32 > before as i32
-}
-
-trait Plain {
-    fn mul_add_plain(self, b: f32, c: f32) -> f32;
-}
-impl Plain for f32 {
-    /// In two roundings on every machine: which edges are sampled is part of the result.
-    #[inline(always)]
-    fn mul_add_plain(self, b: f32, c: f32) -> f32 {
-        self * b + c
-    }
+    (edge.rate * epoch) as i32 > (edge.rate * (epoch - 1.0)) as i32
 }
 
 #[inline(always)]
@@ -350,7 +335,7 @@ mod tests {
     #[test]
     fn edges_are_sampled_as_often_as_they_weigh() {
         for rate in [1.0f32, 0.5, 0.31, 0.01] {
-            let edge = Sampled { to: 0, rate, phase: 0.37 };
+            let edge = Sampled { to: 0, rate };
             let times = (0..1000).filter(|&e| sampled(&edge, e as f32)).count() as f32;
             assert!((times - 1000.0 * rate).abs() <= 1.0, "{rate}: {times}");
         }
