@@ -226,6 +226,8 @@ fn enrichment(a: &AnnData) -> Json {
             "odds": numbers(&t, "Odds Ratio"), "combined": numbers(&t, "Combined Score"),
         })
     });
+    let sets: serde_json::Map<String, Json> =
+        sets.into_iter().map(|(name, genes)| (name, json!(genes))).collect();
     json!({"genes": genes, "sets": sets, "results": results})
 }
 

@@ -101,7 +101,8 @@ impl Dendrogram {
 ///
 /// Matches `scanpy.tl.dendrogram` 1.11.5 with `optimal_ordering=False`: correlations and distances
 /// within 1e-6 (means of `float32` data are rounded to `float32`, as pandas does), the same leaves
-/// and colours.
+/// and colours. With `var_names` scanpy 1.11.5 takes all genes, against its documentation; we take
+/// those named.
 ///
 /// Writes `uns["dendrogram_<groupby>"]`: `linkage` (scipy's matrix), `groupby`, `use_rep`,
 /// `cor_method`, `linkage_method`, `categories_ordered`, `categories_idx_ordered`,

@@ -52,7 +52,7 @@ impl Enrich {
 /// rising p-value (then by name): `Term`, `Overlap` (shared genes / genes of the set in the
 /// background), `P-value`, `Adjusted P-value` (Benjamini–Hochberg over these sets), `Odds Ratio`
 /// (with ½ added to each count), `Combined Score` (−ln p times the odds ratio), `Genes` (the shared
-/// ones, separated by `;`). Matches gseapy 1.3 within 1e-10.
+/// ones, separated by `;`). Matches gseapy 1.3 within 1e-9 relative.
 ///
 /// ```
 /// use spatialkit::{anndata::Map, tl};

@@ -178,9 +178,10 @@ const KEY: &str = "rank_genes_groups";
 /// Expects logarithmised data. The non-zero elements of a gene are ranked alone, its zeros being one
 /// tie; the matrix is never made dense, nor copied.
 ///
-/// Matches `scanpy.tl.rank_genes_groups` 1.11.5: scores within 1e-5, p-values within 1e-4 relative
-/// (scanpy squares `float32` elements in `float32`, we in `float64`). Genes of equal score keep
-/// their order; scanpy leaves it to an unstable sort.
+/// Matches `scanpy.tl.rank_genes_groups` 1.11.5: scores equal in `float32`, p-values within 1e-8
+/// relative; on `float32` data, which scanpy squares in `float32`, t within 1e-5 and its p-values
+/// within 1e-3 relative in the far tails. Genes of equal score keep their order; scanpy leaves it to
+/// an unstable sort.
 ///
 /// Writes `uns[key_added]`: records with a field for each group, genes by descending score: `names`,
 /// `scores` (z or t, `float32`), `pvals`, `pvals_adj`, `logfoldchanges` (log₂ of the ratio of the
