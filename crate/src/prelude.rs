@@ -14,6 +14,7 @@ pub use crate::nn::Device;
 pub use crate::notebook::{self, Bundle, Rich};
 pub use crate::pl::Theme;
 pub use crate::pp::{Connectivity, GaussianSmooth, Metric, Neighbors, RegressOut};
+pub use crate::pl::{Genes, Ranking};
 pub use crate::pp::{FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, QcMetrics, Scale};
 pub use crate::progress::{self, Progress};
 pub use crate::tl::KMeans;

@@ -3,7 +3,8 @@
 use super::canvas::Canvas;
 use super::figure::{Figure, Frame, Plot};
 use super::genes::Genes;
-use super::heat::{Grid, Placed, cells, disc};
+use super::heat::{Grid, Placed};
+use super::heat_cells::{cells, dots};
 use super::heat_key::GridKey;
 use super::keys::Keys;
 use super::marked::{Marked, View, gene_cell, group_options, scale_options, totals_option};
@@ -255,7 +256,8 @@ impl DotPlot {
         // Dots that would touch are drawn smaller, in the key as well.
         let pitch = grid.place(frame).pitch();
         let largest = self.radius(range.1, range).max(self.radius(range.0, range)).max(1e-9);
-        let shrink = (0.46 * pitch.0.min(pitch.1) / largest).min(1.0);
+        let shrink =
+            (if self.style.square { 0.38 } else { 0.46 } * pitch.0.min(pitch.1) / largest).min(1.0);
         if o.legend {
             grid.keys = vec![key(shrink), bar];
         }
@@ -283,21 +285,21 @@ impl Plot for DotPlot {
         let square = self.style.square;
         r.grid.draw(canvas, frame, |canvas, p| {
             let value = |row: usize, column: usize| r.colors.values[at(row, column)];
-            if square {
-                cells(canvas, p, (nrows, ncols), &r.shades, value, None);
+            let missing = canvas.ink.missing;
+            let color = |row: usize, column: usize| r.shades.color(value(row, column), missing);
+            let radius = |row: usize, column: usize| {
+                let (g, c) = at(row, column);
+                r.radius[g * genes + c]
+            };
+            if !square {
+                return dots(canvas, p, (nrows, ncols), radius, color);
             }
-            let (edge, missing) = (canvas.ink.axis, canvas.ink.missing);
+            cells(canvas, p, (nrows, ncols), &r.shades, value, None);
             for row in 0..nrows {
                 for column in 0..ncols {
-                    let (g, c) = at(row, column);
-                    let radius = r.radius[g * genes + c];
                     let (x, y) = (p.x(column as f64 + 0.5), p.y(row as f64 + 0.5));
-                    let color = r.shades.color(value(row, column), missing);
-                    if square {
-                        ring(canvas, x, y, radius, readable_on(color));
-                    } else {
-                        disc(canvas, x, y, radius, color, edge);
-                    }
+                    let ink = readable_on(color(row, column));
+                    ring(canvas, x, y, radius(row, column), ink);
                 }
             }
         });

@@ -1,7 +1,7 @@
 //! [`GridKey`]: what stands right of a grid and says what colours and sizes mean.
 
 use super::canvas::{Align, Canvas, Rect, TextStyle, VAlign};
-use super::heat::disc;
+use super::heat_cells::disc;
 use super::norm::Shades;
 use super::palette::Color;
 use super::text::{fit, text_width};
@@ -60,7 +60,7 @@ impl GridKey {
             + match self {
                 GridKey::Bar { .. } => BAR.1 + 4.0 + SIZE,
                 GridKey::Dots { dots, .. } => 2.0 * largest(dots) + 5.0 + SIZE,
-                GridKey::Names { names, .. } => names.len() as f64 * ROW,
+                GridKey::Names { names, .. } => rows(names).min(names.len()) as f64 * ROW,
             }
     }
 
@@ -71,8 +71,8 @@ impl GridKey {
             GridKey::Bar { .. } => BAR.0 + 2.0 * INSET,
             GridKey::Dots { dots, .. } => dots.len() as f64 * step(dots),
             GridKey::Names { names, .. } => {
-                let widths = names.iter().map(|n| text_width(&n.0, SIZE, false));
-                16.0 + widths.fold(0.0, f64::max).min(LONGEST)
+                let columns = names.len().div_ceil(rows(names)).max(1) as f64;
+                columns * column(names) - COLUMN_GAP
             }
         })
     }
@@ -97,15 +97,8 @@ impl GridKey {
             GridKey::Bar { shades, .. } => {
                 let bar = Rect::at((middle - BAR.0 / 2.0).round(), y, BAR.0, BAR.1);
                 canvas.picture(Arc::new(strip(shades)), bar, 1.0);
-                let mut end = f64::NEG_INFINITY;
-                let at = ticks::linear(shades.low, shades.high, 3);
-                for (value, label) in at.iter().zip(ticks::labels(&at)) {
-                    let x = bar.x0 + shades.position(*value) * bar.width();
-                    let half = text_width(&label, SIZE, false) / 2.0;
-                    if x - half < end + 4.0 {
-                        continue;
-                    }
-                    end = x + half;
+                for (value, label) in numbers(shades) {
+                    let x = bar.x0 + shades.position(value) * bar.width();
                     canvas.line([(x, bar.y1), (x, bar.y1 + 2.5)], 1.0, ink.axis);
                     canvas.text(x, bar.y1 + 4.5, label, centred);
                 }
@@ -121,8 +114,10 @@ impl GridKey {
                 }
             }
             GridKey::Names { names, .. } => {
+                let (rows, column) = (rows(names), column(names));
                 for (k, (name, color)) in names.iter().enumerate() {
-                    let y = y + (k as f64 + 0.5) * ROW;
+                    let x = x + (k / rows) as f64 * column;
+                    let y = y + ((k % rows) as f64 + 0.5) * ROW;
                     canvas.fill(Rect::at(x, y - 5.0, 10.0, 10.0), *color);
                     canvas.text(x + 16.0, y, fit(name, SIZE, false, LONGEST), style);
                 }
@@ -131,8 +126,44 @@ impl GridKey {
     }
 }
 
+/// The numbers below a bar: as many as fit beside each other, but two where there are any.
+fn numbers(shades: &Shades) -> Vec<(f64, String)> {
+    let ticks = |n: usize| -> Vec<(f64, String)> {
+        let at = ticks::linear(shades.low, shades.high, n);
+        let labels = ticks::labels(&at);
+        at.into_iter().zip(labels).collect()
+    };
+    let fits = |ticks: &[(f64, String)]| {
+        let ends = |(v, label): &(f64, String)| {
+            let half = text_width(label, SIZE, false) / 2.0;
+            (shades.position(*v) * BAR.0 - half, shades.position(*v) * BAR.0 + half)
+        };
+        ticks.windows(2).all(|w| ends(&w[0]).1 + 6.0 <= ends(&w[1]).0)
+    };
+    let good = |n: &usize| (fits(&ticks(*n)) && ticks(*n).len() >= 2).then_some(*n);
+    let n = [5, 4, 3, 2].iter().find_map(good).unwrap_or(1);
+    let mut chosen = ticks(n);
+    if !fits(&chosen) {
+        chosen.truncate(1);
+    }
+    chosen
+}
+
 fn largest(dots: &[(f64, String)]) -> f64 {
     dots.iter().map(|d| d.0).fold(3.0, f64::max)
+}
+
+const COLUMN_GAP: f64 = 12.0;
+
+/// Names in a column.
+fn rows(names: &[(String, Color)]) -> usize {
+    names.len().div_ceil(3).max(18)
+}
+
+/// Width of a column of names and the gap after it.
+fn column(names: &[(String, Color)]) -> f64 {
+    let widths = names.iter().map(|n| text_width(&n.0, SIZE, false));
+    16.0 + widths.fold(0.0, f64::max).min(LONGEST) + COLUMN_GAP
 }
 
 fn step(dots: &[(f64, String)]) -> f64 {

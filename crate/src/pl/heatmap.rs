@@ -3,7 +3,8 @@
 use super::canvas::Canvas;
 use super::figure::{Figure, Frame, Plot};
 use super::genes::Genes;
-use super::heat::{Edge, Grid, cells};
+use super::heat::{Edge, Grid};
+use super::heat_cells::cells;
 use super::heat_key::GridKey;
 use super::keys::Keys;
 use super::marked::{Marked, View, gene_cell, group_options, scale_options};

@@ -17,6 +17,10 @@
 //! | [`spatial`] ([`spatial_scatter`]) | spots on the tissue, by category or number |
 //! | [`embedding`] ([`scatter`], [`umap`], [`pca`]) | points of an embedding |
 //! | [`line`], [`loss_curve`] | curves |
+//! | [`dotplot`], [`matrixplot`], [`stacked_violin`] | genes by groups of cells |
+//! | [`heatmap`], [`tracksplot`], [`clustermap`] | genes in every cell |
+//! | [`rank_genes_groups_dotplot`] and siblings | the best genes of each group |
+//! | [`dendrogram`], [`correlation_matrix`] | how alike groups are |
 //! | [`bar`], [`histogram`] | bars |
 //! | [`custom`] | whatever plotters can draw |
 //!
@@ -27,6 +31,7 @@
 mod axis;
 mod bar;
 mod canvas;
+mod clustermap;
 mod custom;
 mod density;
 mod dotplot;
@@ -34,12 +39,15 @@ mod figure;
 mod genes;
 mod grouping;
 mod heat;
+mod heat_cells;
+mod heat_draw;
 mod heat_key;
 mod heatmap;
 mod keys;
 mod layout;
 mod legend;
 mod line;
+mod linkage;
 mod marked;
 mod matrixplot;
 mod norm;
@@ -66,6 +74,7 @@ mod tree_plots;
 
 pub use bar::{Bars, bar, histogram};
 pub use canvas::{Align, Canvas, Rect, SpotShape, TextStyle, VAlign};
+pub use clustermap::{ClusterMap, clustermap, clustermap_of_x};
 pub use custom::{Custom, custom};
 pub use dotplot::{DotPlot, dotplot};
 pub use figure::{Figure, Frame, Plot};

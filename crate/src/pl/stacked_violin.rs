@@ -8,7 +8,7 @@ use super::heat::{Grid, Placed};
 use super::heat_key::GridKey;
 use super::keys::Keys;
 use super::marked::{Marked, View, gene_cell, group_options, scale_options, totals_option};
-use super::norm::Shades;
+use super::norm::{Shades, readable_on};
 use super::palette::{Color, Palette};
 use super::table::{GroupTable, medians, stretch_all};
 use crate::anndata::AnnData;
@@ -127,7 +127,7 @@ impl StackedViolin {
         let style = Style {
             strip: false,
             jitter: 0.1,
-            jitter_size: 1.4,
+            jitter_size: 1.0,
             palette: None,
             density: DensityNorm::Width,
             ylim: None,
@@ -249,11 +249,11 @@ impl Plot for StackedViolin {
                         let jitter = self.style.jitter * p.pitch().0;
                         let centers = of(row, column).filter(|v| v.1.is_finite()).map(|(i, v)| {
                             let t = rng::at(0, (i * nrows * ncols + row * ncols + column) as u64);
-                            let side = (t >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0;
+                            let side = 2.0 * rng::unit(t) - 1.0;
                             [(x + side * jitter) as f32, axis.y(v) as f32]
                         });
                         let centers: Vec<[f32; 2]> = centers.collect();
-                        let colors = vec![canvas.ink.text; centers.len()];
+                        let colors = vec![readable_on(color).with_alpha(0.6); centers.len()];
                         let radius = self.style.jitter_size / 2.0;
                         canvas.spots(SpotShape::Circle, centers, radius, colors);
                     }

@@ -3,6 +3,8 @@
 //! The pictures in `tests/golden/pl` are what the tests here compare with. After a change that is
 //! meant to be seen, `SPATIALKIT_BLESS=1 cargo test --release pl::` draws them anew; look at them.
 
+mod groups;
+
 use super::*;
 use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Value};
 use crate::datasets::{Synthetic, synthetic};

@@ -70,6 +70,7 @@ impl Tree {
         for (k, &leaf) in self.leaves.iter().enumerate() {
             place[leaf] = at.get(k).copied().unwrap_or(0.0);
         }
+        let width = if n > 150 { 0.6 } else { 1.2 };
         let highest = self.steps.iter().map(|s| s.2).fold(0.0, f64::max);
         let unit = if highest > 0.0 { 1.0 / (1.03 * highest) } else { 0.0 };
         let to = |along: f64, h: f64| {
@@ -81,6 +82,12 @@ impl Tree {
             }
         };
         for (k, &(a, b, h)) in self.steps.iter().enumerate() {
+            place[n + k] = (place[a] + place[b]) / 2.0;
+            height[n + k] = h;
+            // Of thousands of leaves most are closer than can be seen.
+            if (place[a] - place[b]).abs() < 0.75 {
+                continue;
+            }
             // One straight line at a time: those are moved onto whole pixels and stay sharp.
             let corners = [
                 to(place[a], height[a]),
@@ -89,10 +96,8 @@ impl Tree {
                 to(place[b], height[b]),
             ];
             for pair in corners.windows(2) {
-                canvas.line([pair[0], pair[1]], 1.2, color);
+                canvas.line([pair[0], pair[1]], width, color);
             }
-            place[n + k] = (place[a] + place[b]) / 2.0;
-            height[n + k] = h;
         }
     }
 }

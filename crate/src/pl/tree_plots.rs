@@ -3,7 +3,8 @@
 
 use super::canvas::Canvas;
 use super::figure::{Figure, Frame, Plot};
-use super::heat::{Edge, Grid, cells};
+use super::heat::{Edge, Grid};
+use super::heat_cells::cells;
 use super::heat_key::GridKey;
 use super::keys::Keys;
 use super::norm::Norm;
@@ -65,7 +66,8 @@ impl DendrogramPlot {
     /// The leaves beside one large cell, in which the tree is drawn.
     fn grid(&self) -> Result<(Grid, &StoredTree, Toward)> {
         let stored = self.tree.as_ref().as_ref().map_err(again)?;
-        let mut leaves = Edge::named(&stored.ordered, 24.0);
+        let mut leaves =
+            Edge::named(&stored.ordered, (420.0 / stored.ordered.len() as f64).clamp(14.0, 24.0));
         if !self.labels {
             leaves.labels.clear();
         }
