@@ -85,12 +85,6 @@ impl Axis {
         self.named
     }
 
-    /// The same axis without ticks.
-    pub fn bare(mut self) -> Self {
-        self.ticks.clear();
-        self
-    }
-
     /// Where `v` lies, as a part of the axis' length.
     pub fn position(&self, v: f64) -> f64 {
         if self.log {

@@ -181,8 +181,14 @@ impl ColorBar {
         let strip = Image { width: STRIP, height: 256, pixels };
         canvas.picture(Arc::new(strip), bar, 1.0);
         let ink = canvas.ink;
+        let mut free = f64::INFINITY;
         for (value, label) in &self.ticks {
             let y = bar.y1 - self.scale.position(*value) * bar.height();
+            // On a low bar, what would touch the number before is left off.
+            if y + 0.5 * SIZE > free {
+                continue;
+            }
+            free = y - 0.5 * SIZE;
             canvas.line([(bar.x1, y), (bar.x1 + TICK, y)], 1.0, ink.axis);
             let style = TextStyle::new(SIZE, ink.text).anchor(Align::Start, VAlign::Middle);
             canvas.text(bar.x1 + TICK + 4.0, y, label, style);

@@ -14,23 +14,28 @@
 //!
 //! | function | shows |
 //! |---|---|
-//! | [`spatial`] ([`spatial_scatter`]) | spots on the tissue, by category or number |
-//! | [`embedding`] ([`scatter`], [`umap`], [`pca`]) | points of an embedding |
-//! | [`line`], [`loss_curve`] | curves |
+//! | [`spatial`] ([`spatial_scatter`]), [`spatial_graph`], [`spatial_libraries`] | spots on the tissue, by category or number |
+//! | [`embedding`] ([`scatter`], [`umap`], [`tsne`], [`pca`]), [`scatter_xy`] | points of an embedding, or x against y |
+//! | [`violin`] | distributions by groups, with tests between them |
 //! | [`dotplot`], [`matrixplot`], [`stacked_violin`] | genes by groups of cells |
 //! | [`heatmap`], [`tracksplot`], [`clustermap`] | genes in every cell |
-//! | [`rank_genes_groups_dotplot`] and siblings | the best genes of each group |
-//! | [`dendrogram`], [`correlation_matrix`] | how alike groups are |
-//! | [`bar`], [`histogram`] | bars |
+//! | [`dendrogram`], [`correlation_matrix`] | how groups resemble each other |
+//! | [`rank_genes_groups`] (and its `_dotplot`, …), [`volcano`] | genes that mark groups |
+//! | [`highest_expr_genes`], [`highly_variable_genes`], [`pca_variance_ratio`] | what preprocessing found |
+//! | [`nhood_enrichment`], [`interaction_matrix`], [`centrality_scores`], [`co_occurrence`], [`ripley`] | how clusters lie to each other |
+//! | [`line`], [`loss_curve`], [`bar`], [`histogram`] | curves and bars |
 //! | [`custom`] | whatever plotters can draw |
 //!
 //! How it is built: a [`Plot`] draws on a [`Canvas`], which keeps marks in CSS pixels; `raster`
-//! makes pixels of them and `svg` text. Charts with axes go through plotters ([`Pen`]). A new kind
-//! of figure is a new `Plot`. Nothing here computes on data beyond what drawing needs.
+//! makes pixels of them and `svg` text. A new kind of figure is a new `Plot`: charts with axes are
+//! made of the panels of `charts`, grids of cells of those of `heat`; plotters draws through [`Pen`]. Nothing here computes on data beyond what drawing needs.
 
 mod axis;
 mod bar;
 mod canvas;
+mod chart_items;
+mod charts;
+mod cluster_heat;
 mod clustermap;
 mod custom;
 mod density;
@@ -43,6 +48,7 @@ mod heat_cells;
 mod heat_draw;
 mod heat_key;
 mod heatmap;
+mod kde;
 mod keys;
 mod layout;
 mod legend;
@@ -50,12 +56,14 @@ mod line;
 mod linkage;
 mod marked;
 mod matrixplot;
+mod neighbourhood;
 mod norm;
 mod options;
 mod palette;
 mod panel;
 mod pen;
 mod points;
+mod quality;
 mod ranked;
 mod ranked_plots;
 mod raster;
@@ -71,9 +79,13 @@ mod ticks;
 mod tracksplot;
 mod tree;
 mod tree_plots;
+mod violin;
+mod violin_tests;
+mod volcano;
 
 pub use bar::{Bars, bar, histogram};
 pub use canvas::{Align, Canvas, Rect, SpotShape, TextStyle, VAlign};
+pub use cluster_heat::{ClusterHeat, interaction_matrix, nhood_enrichment};
 pub use clustermap::{ClusterMap, clustermap, clustermap_of_x};
 pub use custom::{Custom, custom};
 pub use dotplot::{DotPlot, dotplot};
@@ -83,12 +95,19 @@ pub use heatmap::{Heatmap, heatmap};
 pub use keys::{Key, Keys, labels, values};
 pub use line::{Lines, Series, line, loss_curve};
 pub use matrixplot::{MatrixPlot, matrixplot};
+pub use neighbourhood::{
+    CentralityPlot, CoOccurrencePlot, RipleyPlot, centrality_scores, co_occurrence, ripley,
+};
 pub use options::LegendLoc;
 pub use palette::{
     Cmap, Color, Palette, cmap_names, colorblind_colors, default_colors, palette_names,
 };
 pub use pen::Pen;
 pub use points::{Limit, Limits, PointMap};
+pub use quality::{
+    HighestGenes, VariableGenes, VarianceRatio, highest_expr_genes, highly_variable_genes,
+    pca_variance_ratio,
+};
 pub use ranked_plots::{
     Ranking, rank_genes_groups_dotplot, rank_genes_groups_heatmap, rank_genes_groups_matrixplot,
     rank_genes_groups_stacked_violin, rank_genes_groups_tracksplot,
@@ -105,6 +124,9 @@ pub use tracksplot::{TracksPlot, tracksplot};
 pub use tree_plots::{
     CorrelationMatrix, DendrogramPlot, correlation_matrix, dendrogram, dendrogram_of,
 };
+pub use violin::{Violin, violin};
+pub use violin_tests::Comparison;
+pub use volcano::{GeneRanks, Volcano, rank_genes_groups, volcano};
 
 #[cfg(test)]
 mod tests;

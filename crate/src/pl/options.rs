@@ -41,7 +41,7 @@ pub(crate) struct Options {
     pub outline: bool,
     pub outline_width: (f64, f64),
     pub outline_color: (String, String),
-    pub edges_width: f64,
+    pub edges_width: Option<f64>,
     pub edges_color: String,
     pub scalebar: Option<(f64, String)>,
     pub frame: Option<bool>,
@@ -86,7 +86,7 @@ impl Default for Options {
             outline: false,
             outline_width: (0.3, 0.05),
             outline_color: ("black".into(), "white".into()),
-            edges_width: 0.7,
+            edges_width: None,
             edges_color: "grey".into(),
             scalebar: None,
             frame: None,
@@ -147,6 +147,11 @@ impl Figure<PointMap> {
     /// Whether the tissue image is drawn below the spots (on by default, if there is one).
     pub fn image(self, on: bool) -> Self {
         self.set(|o| o.image = on)
+    }
+
+    /// [`image`](Self::image) under squidpy's name.
+    pub fn img(self, on: bool) -> Self {
+        self.image(on)
     }
 
     /// Opacity of the tissue image, 0 to 1.
@@ -371,9 +376,9 @@ impl Figure<PointMap> {
         self.edges(adata, key)
     }
 
-    /// Width of edges in CSS pixels.
+    /// Width of edges in CSS pixels (by default 1 on tissue and 0.15 elsewhere).
     pub fn edges_width(self, width: f64) -> Self {
-        self.set(|o| o.edges_width = width)
+        self.set(|o| o.edges_width = Some(width))
     }
 
     /// Colour of edges.
@@ -475,7 +480,7 @@ impl Options {
             ("spot_size", self.spot_size),
             ("spot_scale", Some(self.spot_scale)),
             ("legend_fontsize", self.legend_fontsize),
-            ("edges_width", Some(self.edges_width)),
+            ("edges_width", self.edges_width),
             ("scalebar", self.scalebar.as_ref().map(|s| s.0)),
         ];
         for (name, value) in positive {

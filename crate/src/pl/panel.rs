@@ -349,7 +349,8 @@ impl PointMap {
                     [a[0], a[1], b[0], b[1]]
                 };
                 let ends = edges.iter().map(ends).filter(inside).collect();
-                canvas.segments(ends, o.edges_width, edges_color);
+                let usual = if kind == Kind::Spatial { 1.0 } else { 0.15 };
+                canvas.segments(ends, o.edges_width.unwrap_or(usual), edges_color);
             }
             let reach = radius * (1.0 + 2.0 * (o.outline_width.0 + o.outline_width.1)) + 1.0;
             let r = reach as f32;

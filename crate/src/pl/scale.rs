@@ -93,20 +93,26 @@ impl Scale {
             let labels = ticks::log_labels(&at);
             return at.into_iter().zip(labels).collect();
         }
-        let at = match self.center {
-            None => ticks::linear(self.low, self.high, n),
-            Some(c) => {
-                let half = (n / 2).max(2);
-                let mut at = ticks::linear(self.low, c, half);
-                at.extend(ticks::linear(c, self.high, half));
-                at.push(c);
-                at.sort_by(f64::total_cmp);
-                at.dedup_by(|a, b| (self.position(*a) - self.position(*b)).abs() < 0.04);
-                at
-            }
+        let named = |at: Vec<f64>| -> Vec<(f64, String)> {
+            let labels = ticks::labels(&at);
+            at.into_iter().zip(labels).collect()
         };
-        let labels = ticks::labels(&at);
-        at.into_iter().zip(labels).collect()
+        let Some(c) = self.center else { return named(ticks::linear(self.low, self.high, n)) };
+        // The centre itself need not be a round number: its neighbours give way to it.
+        let half = (n / 2 + 1).max(2);
+        let mut all = named(ticks::linear(self.low, c, half));
+        all.extend(named(ticks::linear(c, self.high, half)));
+        all.retain(|t| (self.position(t.0) - 0.5).abs() > 0.07);
+        let digits = c.abs().max(1e-300).log10().floor() as i32;
+        let decimals = (3 - digits).clamp(0, 6) as usize;
+        let text = format!("{c:.decimals$}");
+        let text = match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+            false => text,
+        };
+        all.push((c, text.replace('-', "−")));
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        all
     }
 }
 

@@ -3,7 +3,9 @@
 //! The pictures in `tests/golden/pl` are what the tests here compare with. After a change that is
 //! meant to be seen, `SPATIALKIT_BLESS=1 cargo test --release pl::` draws them anew; look at them.
 
+mod charts;
 mod groups;
+mod maps;
 
 use super::*;
 use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Value};

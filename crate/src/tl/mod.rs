@@ -7,13 +7,13 @@ mod classification;
 mod correlate;
 mod dendrogram;
 mod enrich;
+mod graph;
 mod integration;
 mod kmeans;
 mod labels;
+mod leiden;
 mod linkage;
 mod lisi;
-mod graph;
-mod leiden;
 mod lloyd;
 mod mclust;
 mod metrics;
@@ -37,6 +37,7 @@ pub use integration::{
 };
 pub use kmeans::{KMeans, KMeansFit, cluster_embedding, kmeans};
 pub use labels::Labels;
+pub use leiden::{Leiden, LeidenFit, leiden};
 pub use linkage::{Drawing, Link, Linkage, draw_tree, linkage};
 pub use lisi::{clisi, ilisi, lisi, lisi_knn};
 #[doc(hidden)]
@@ -48,7 +49,6 @@ pub use rank_genes::{
     rank_genes_groups, rank_genes_groups_df,
 };
 pub use score_genes::{ScoreGenes, ScoredGenes, score_genes, score_genes_cell_cycle};
-pub use leiden::{Leiden, LeidenFit, leiden};
 pub use trustworthiness::trustworthiness;
 pub use tsne::{Tsne, TsneFit, tsne};
 pub use umap::{InitPos, Umap, UmapFit, umap};

@@ -381,7 +381,9 @@ mod tests {
         assert_eq!(a.uns["tsne"].at(&["params", "perplexity"]).unwrap().as_f64(), Some(30.0));
         let random = Tsne::default().random_init().auto_learning_rate().seed(4).max_iter(400);
         let other = random.fit(x.view()).unwrap();
-        assert!(trustworthiness(x.view(), other.embedding.mapv(f64::from).view(), 15).unwrap() > 0.9);
+        assert!(
+            trustworthiness(x.view(), other.embedding.mapv(f64::from).view(), 15).unwrap() > 0.9
+        );
     }
 
     #[test]

@@ -211,7 +211,12 @@ fn move_chunk<const FMA: bool, const D: usize>(task: &mut Task<'_>) {
                         step[l] = (force[l] * gap[d][l]).clamp(-4.0, 4.0);
                     }
                     step[0] *= twice;
-                    let pairs = [step[0] + step[4], step[1] + step[5], step[2] + step[6], step[3] + step[7]];
+                    let pairs = [
+                        step[0] + step[4],
+                        step[1] + step[5],
+                        step[2] + step[6],
+                        step[3] + step[7],
+                    ];
                     here[d] += alpha * ((pairs[0] + pairs[2]) + (pairs[1] + pairs[3]));
                 }
                 with_edge = false;
@@ -290,7 +295,8 @@ fn log2<const FMA: bool>(x: f32) -> f32 {
     let m = f32::from_bits(bits.wrapping_sub(exponent << 23) as u32);
     let t = (m - 1.0) / (m + 1.0);
     let t2 = t * t;
-    let series = fma::<FMA>(t2, fma::<FMA>(t2, fma::<FMA>(t2, 0.412_199, 0.577_078), 0.961_796_7), 2.885_39);
+    let series =
+        fma::<FMA>(t2, fma::<FMA>(t2, fma::<FMA>(t2, 0.412_199, 0.577_078), 0.961_796_7), 2.885_39);
     fma::<FMA>(t, series, exponent as f32)
 }
 

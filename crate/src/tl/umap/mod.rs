@@ -182,7 +182,11 @@ impl Umap {
         }
         if self.negative_sample_rate > 1000 {
             let reason = "must be at most 1000";
-            return Err(Error::parameter("negative_sample_rate", self.negative_sample_rate, reason));
+            return Err(Error::parameter(
+                "negative_sample_rate",
+                self.negative_sample_rate,
+                reason,
+            ));
         }
         Ok(())
     }
