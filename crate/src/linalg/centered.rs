@@ -4,8 +4,9 @@ use super::matmul::add_product;
 use super::{Csr, Operator, Real, parts, sum_parts};
 use crate::error::{Error, Result};
 use gemm::Parallelism;
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// A matrix of n rows × m columns whose column means are subtracted in every product.
 ///
@@ -23,7 +24,8 @@ pub struct Centered<'a, T: Real> {
 #[derive(Debug, Clone)]
 enum Data<'a, T: Real> {
     Dense(ArrayView2<'a, T>),
-    Sparse { rows: Csr<T>, columns: Csr<T> },
+    /// The second is the transposed matrix, made when it is first needed.
+    Sparse(Csr<T>, OnceLock<Csr<T>>),
 }
 
 /// Rows that are converted at a time.
@@ -57,67 +59,90 @@ impl<'a, T: Real> Centered<'a, T> {
     /// # Errors
     /// [`Error::Data`] when an element is not finite.
     pub fn sparse(rows: Csr<T>, center: bool) -> Result<Self> {
-        let columns = rows.transpose();
-        let n = rows.nrows;
-        let per_column: Vec<(f64, f64)> = (0..columns.nrows)
-            .into_par_iter()
-            .map(|c| {
-                let values = &columns.values[columns.indptr[c]..columns.indptr[c + 1]];
-                let sum: f64 = values.iter().map(|v| v.as_f64()).sum();
-                let mean = if center { sum / n as f64 } else { 0.0 };
-                let squares: f64 = values.iter().map(|v| (v.as_f64() - mean).powi(2)).sum();
-                (sum, squares + (n - values.len()) as f64 * mean * mean)
-            })
-            .collect();
-        let sums: Vec<f64> = per_column.iter().map(|p| p.0).collect();
+        let (n, m) = (rows.nrows, rows.ncols);
+        let stored = |part: std::ops::Range<usize>| rows.indptr[part.start]..rows.indptr[part.end];
+        let sums = sum_parts(n, m, TILE, |part, sums| {
+            for k in stored(part) {
+                sums[rows.indices[k] as usize] += rows.values[k].as_f64();
+            }
+        });
         check_finite(&sums)?;
-        let total_square = per_column.iter().map(|p| p.1).sum();
         let mean = means(sums, n, center);
-        Ok(Centered { data: Data::Sparse { rows, columns }, mean, total_square })
+        // Of each column the squares about the mean, and how many elements are stored.
+        let squares = sum_parts(n, 2 * m, TILE, |part, sums| {
+            for k in stored(part) {
+                let c = rows.indices[k] as usize;
+                sums[2 * c] += (rows.values[k].as_f64() - mean[c]).powi(2);
+                sums[2 * c + 1] += 1.0;
+            }
+        });
+        let of = |(pair, mu): (&[f64], &f64)| pair[0] + (n as f64 - pair[1]) * mu * mu;
+        let total_square = squares.chunks_exact(2).zip(&mean).map(of).sum();
+        Ok(Centered { data: Data::Sparse(rows, OnceLock::new()), mean, total_square })
     }
 
     /// The centred matrix itself, dense.
     pub fn to_array(&self) -> Array2<f64> {
-        let mut out = Array2::zeros(self.dim());
-        match &self.data {
-            Data::Dense(x) => out.zip_mut_with(x, |o, v| *o = v.as_f64()),
-            Data::Sparse { rows, .. } => {
-                for r in 0..rows.nrows {
-                    rows.row(r).for_each(|(c, v)| out[[r, c]] += v.as_f64());
-                }
-            }
+        self.tile(0..self.dim().0)
+    }
+
+    /// The matrix of scalar products of the centred columns, m × m. Rows are made dense and centred
+    /// some hundred at a time; only the half on one side of the diagonal is computed.
+    pub fn gram(&self) -> Array2<f64> {
+        /// Columns of a block of the result.
+        const BLOCK: usize = 256;
+        let (n, m) = self.dim();
+        let ranges: Vec<_> = (0..m).step_by(BLOCK).map(|s| s..(s + BLOCK).min(m)).collect();
+        let pairs = |i: usize| (i..ranges.len()).map(move |j| (i, j));
+        let mut blocks: Vec<(usize, usize, Array2<f64>)> = (0..ranges.len())
+            .flat_map(pairs)
+            .map(|(i, j)| (i, j, Array2::zeros((ranges[i].len(), ranges[j].len()))))
+            .collect();
+        let rows = 8 * TILE;
+        let mut tile = Array2::zeros((rows.min(n), m));
+        for start in (0..n).step_by(rows) {
+            let end = (start + rows).min(n);
+            let mut tile = tile.slice_mut(s![..end - start, ..]);
+            tile.axis_chunks_iter_mut(Axis(0), 64)
+                .into_par_iter()
+                .enumerate()
+                .for_each(|(part, out)| self.fill(start + 64 * part, out));
+            blocks.par_iter_mut().for_each(|(i, j, out)| {
+                let a = tile.slice(s![.., ranges[*i].clone()]);
+                let b = tile.slice(s![.., ranges[*j].clone()]);
+                add_product(out, a.t(), b, Parallelism::None);
+            });
         }
-        out -= &self.mean;
+        let mut out = Array2::zeros((m, m));
+        for (i, j, block) in blocks {
+            let (i, j) = (ranges[i].clone(), ranges[j].clone());
+            out.slice_mut(s![j.clone(), i.clone()]).assign(&block.t());
+            out.slice_mut(s![i, j]).assign(&block);
+        }
         out
     }
 
-    /// The matrix of scalar products of the centred columns, m × m.
-    pub fn gram(&self) -> Array2<f64> {
-        match &self.data {
-            Data::Sparse { .. } => {
-                let x = self.to_array();
-                super::matmul(x.t(), x.view())
-            }
-            Data::Dense(x) => {
-                let (n, m) = x.dim();
-                let mut out = Array2::zeros((m, m));
-                for start in (0..n).step_by(8 * TILE) {
-                    let tile = self.tile(x, start..(start + 8 * TILE).min(n));
-                    add_product(&mut out, tile.t(), tile.view(), Parallelism::Rayon(0));
-                }
-                out
-            }
-        }
+    fn tile(&self, rows: std::ops::Range<usize>) -> Array2<f64> {
+        let mut tile = Array2::zeros((rows.len(), self.dim().1));
+        self.fill(rows.start, tile.view_mut());
+        tile
     }
 
-    fn tile(&self, x: &ArrayView2<T>, rows: std::ops::Range<usize>) -> Array2<f64> {
-        let mut tile = Array2::zeros((rows.len(), x.ncols()));
-        for (mut out, row) in tile.rows_mut().into_iter().zip(x.slice(s![rows, ..]).rows()) {
-            for ((o, v), mu) in out.iter_mut().zip(row).zip(&self.mean) {
-                *o = v.as_f64() - mu;
+    /// Writes the centred rows from `start` over `out`.
+    fn fill(&self, start: usize, mut out: ArrayViewMut2<f64>) {
+        for (i, mut out) in out.rows_mut().into_iter().enumerate() {
+            match &self.data {
+                Data::Dense(x) => {
+                    for ((o, v), mu) in out.iter_mut().zip(x.row(start + i)).zip(&self.mean) {
+                        *o = v.as_f64() - mu;
+                    }
+                }
+                Data::Sparse(rows, _) => {
+                    out.iter_mut().zip(&self.mean).for_each(|(o, mu)| *o = -mu);
+                    rows.row(start + i).for_each(|(c, v)| out[c] += v.as_f64());
+                }
             }
         }
-        tile
     }
 }
 
@@ -140,7 +165,7 @@ impl<T: Real> Operator for Centered<'_, T> {
     fn dim(&self) -> (usize, usize) {
         match &self.data {
             Data::Dense(x) => x.dim(),
-            Data::Sparse { rows, .. } => (rows.nrows, rows.ncols),
+            Data::Sparse(rows, _) => (rows.nrows, rows.ncols),
         }
     }
 
@@ -151,7 +176,7 @@ impl<T: Real> Operator for Centered<'_, T> {
                 out.axis_chunks_iter_mut(Axis(0), TILE).into_par_iter().enumerate().for_each(
                     |(i, mut rows)| {
                         let start = i * TILE;
-                        let tile = self.tile(x, start..start + rows.nrows());
+                        let tile = self.tile(start..start + rows.nrows());
                         let mut product = Array2::zeros(rows.dim());
                         add_product(&mut product, tile.view(), b, Parallelism::None);
                         rows.assign(&product);
@@ -159,7 +184,7 @@ impl<T: Real> Operator for Centered<'_, T> {
                 );
                 out
             }
-            Data::Sparse { rows, .. } => {
+            Data::Sparse(rows, _) => {
                 let mut out = rows.dot(b);
                 out -= &self.mean.dot(&b);
                 out
@@ -178,7 +203,7 @@ impl<T: Real> Operator for Centered<'_, T> {
                         let mut sum = Array2::zeros((x.ncols(), b.ncols()));
                         for start in range.clone().step_by(TILE) {
                             let rows = start..(start + TILE).min(range.end);
-                            let tile = self.tile(x, rows.clone());
+                            let tile = self.tile(rows.clone());
                             let b = b.slice(s![rows, ..]);
                             add_product(&mut sum, tile.t(), b, Parallelism::None);
                         }
@@ -188,8 +213,8 @@ impl<T: Real> Operator for Centered<'_, T> {
                 let zero = Array2::zeros((x.ncols(), b.ncols()));
                 partial.into_iter().fold(zero, |total, sum| total + sum)
             }
-            Data::Sparse { columns, .. } => {
-                let mut out = columns.dot(b);
+            Data::Sparse(rows, transposed) => {
+                let mut out = transposed.get_or_init(|| rows.transpose()).dot(b);
                 let sums = b.sum_axis(Axis(0));
                 for (mut row, mu) in out.rows_mut().into_iter().zip(&self.mean) {
                     row.scaled_add(-mu, &sums);

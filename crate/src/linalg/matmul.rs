@@ -2,7 +2,7 @@
 
 use super::Real;
 use gemm::Parallelism;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 /// `a · b` for `a` of m × k and `b` of k × n, of any strides: pass `x.t()` for a transposed factor.
 ///
@@ -24,6 +24,21 @@ pub(super) fn add_product<T: Real>(
     b: ArrayView2<T>,
     threads: Parallelism,
 ) {
+    product(out.view_mut(), a, b, true, threads);
+}
+
+/// `out = a · b` on this thread; what `out` held does not matter.
+pub(super) fn write_product<T: Real>(out: ArrayViewMut2<T>, a: ArrayView2<T>, b: ArrayView2<T>) {
+    product(out, a, b, false, Parallelism::None);
+}
+
+fn product<T: Real>(
+    mut out: ArrayViewMut2<T>,
+    a: ArrayView2<T>,
+    b: ArrayView2<T>,
+    add: bool,
+    threads: Parallelism,
+) {
     let ((m, k), (k2, n)) = (a.dim(), b.dim());
     assert_eq!(k, k2, "product of {m} × {k} and {k2} × {n}");
     assert_eq!(out.dim(), (m, n), "shape of the product");
@@ -38,14 +53,14 @@ pub(super) fn add_product<T: Real>(
             out.as_mut_ptr(),
             dst[1],
             dst[0],
-            true,
+            add,
             a.as_ptr(),
             a_s[1],
             a_s[0],
             b.as_ptr(),
             b_s[1],
             b_s[0],
-            T::one(),
+            if add { T::one() } else { T::zero() },
             T::one(),
             false,
             false,

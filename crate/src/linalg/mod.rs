@@ -3,7 +3,8 @@
 //! What lives here knows nothing of [`AnnData`](crate::anndata): matrix products ([`matmul`],
 //! [`Csr`]), decompositions ([`svd`], [`randomized_svd`], [`krylov_svd`], [`eigh`],
 //! [`orthonormalize`]), principal components ([`pca`]), distances and neighbours
-//! ([`squared_distances`], [`KdTree`], [`knn`]).
+//! ([`squared_distances`]; [`KdTree`] and [`knn`] for points of few dimensions; [`nearest_rows`] and
+//! [`nearest_rows_approximate`] for many), means over nearby points ([`gaussian_smooth`]).
 //!
 //! Two promises hold for all of it. The bits of a result do not depend on the number of threads:
 //! work is cut by the size of the data, never by the number of workers, and partial sums are added
@@ -14,8 +15,10 @@ mod dense;
 mod distance;
 mod kdtree;
 mod matmul;
+mod neighbors;
 mod parallel;
 mod pca;
+mod smooth;
 mod sparse;
 mod svd;
 
@@ -24,8 +27,10 @@ pub use dense::{eigh, orthonormalize, svd};
 pub use distance::{for_distance_tiles, squared_distance, squared_distances, squared_norms};
 pub use kdtree::{KdTree, Neighbor, knn};
 pub use matmul::matmul;
+pub use neighbors::{NearestRows, nearest_rows, nearest_rows_approximate};
 pub use parallel::{parts, sum_parts};
 pub use pca::{PcaFit, PcaSolver, pca, pca_of};
+pub use smooth::{Features, gaussian_smooth, gaussian_smooth_of};
 pub use sparse::Csr;
 pub use svd::{Operator, Svd, krylov_svd, randomized_svd, svd_flip};
 

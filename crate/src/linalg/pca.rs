@@ -1,11 +1,10 @@
 //! Principal components of plain arrays; on an [`AnnData`](crate::anndata::AnnData) use
 //! [`pp::pca`](crate::pp::pca).
 
-use super::{
-    Centered, Operator, Real, Svd, eigh, krylov_svd, matmul, randomized_svd, svd, svd_flip,
-};
+use super::svd::gram_svd;
+use super::{Centered, Operator, Real, Svd, krylov_svd, matmul, randomized_svd, svd, svd_flip};
 use crate::error::{Error, Result};
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2};
 
 /// How the singular value decomposition behind the principal components is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,9 +14,9 @@ pub enum PcaSolver {
     /// are asked for; exact otherwise.
     #[default]
     Auto,
-    /// Every component exactly, whatever the size: by the full decomposition where one side is at
-    /// most 500, by the covariance matrix where rows outnumber columns as above, otherwise by a
-    /// Krylov iteration run to convergence (singular values to the accuracy of `f64`).
+    /// Every component exactly, whatever the size (singular values to the accuracy of `f64`): by the
+    /// full decomposition of up to 500 × 500, by the covariance matrix of up to 2,500 columns and at
+    /// least as many rows, otherwise by a Krylov iteration run to convergence.
     Exact,
     /// Random projection with power iterations: fast, and close where the spectrum falls.
     Randomized,
@@ -79,11 +78,12 @@ pub fn pca_of<T: Real>(
     }
     let by_covariance = m <= 1000 && n >= 10 * m;
     let mut fit = match solver {
-        PcaSolver::Auto if larger <= 500 => full(x, k)?,
-        PcaSolver::Auto if by_covariance => covariance(x, k)?,
+        PcaSolver::Auto | PcaSolver::Exact if larger <= 500 => full(x, k)?,
+        PcaSolver::Auto if by_covariance => gram_svd(x, &x.gram(), k, seed)?,
         PcaSolver::Auto if 10 * k < 8 * smaller => randomized_svd(x, k, seed)?,
         PcaSolver::Randomized => randomized_svd(x, k, seed)?,
-        _ if smaller <= 500 => full(x, k)?,
+        _ if m <= 2500 && n >= m => gram_svd(x, &x.gram(), k, seed)?,
+        _ if smaller <= 500 && n * m <= 1 << 22 => full(x, k)?,
         _ => krylov_svd(x, k, 1e-8, seed)?,
     };
     svd_flip(&mut fit.u, &mut fit.vt);
@@ -103,18 +103,6 @@ pub fn pca_of<T: Real>(
 fn full<T: Real>(x: &Centered<T>, k: usize) -> Result<Svd> {
     let (u, s, vt) = svd(x.to_array().view())?;
     Ok(Svd { u, s, vt }.truncated(k))
-}
-
-/// Through the m × m matrix of scalar products, for many more rows than columns.
-fn covariance<T: Real>(x: &Centered<T>, k: usize) -> Result<Svd> {
-    let (values, vectors) = eigh(x.gram().view())?;
-    let s = values.slice(s![..k]).mapv(|v| v.max(0.0).sqrt());
-    let v = vectors.slice(s![.., ..k]);
-    let mut u = x.apply(v);
-    for (mut column, &s) in u.axis_iter_mut(Axis(1)).zip(&s) {
-        column.mapv_inplace(|x| if s > 0.0 { x / s } else { 0.0 });
-    }
-    Ok(Svd { u, s, vt: v.t().as_standard_layout().into_owned() })
 }
 
 impl PcaFit {

@@ -36,6 +36,11 @@ impl<T: Real> Csr<T> {
         self.indices[range].iter().map(|&c| c as usize).zip(values)
     }
 
+    /// The columns of the stored elements of row `r`.
+    pub fn indices_of(&self, r: usize) -> &[u32] {
+        &self.indices[self.indptr[r]..self.indptr[r + 1]]
+    }
+
     /// The transposed matrix, indices sorted within each row.
     pub fn transpose(&self) -> Csr<T> {
         let mut indptr = vec![0usize; self.ncols + 1];

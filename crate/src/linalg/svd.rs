@@ -2,6 +2,7 @@
 
 use super::{eigh, matmul, orthonormalize, svd};
 use crate::error::Result;
+use crate::progress::check_interrupt;
 use crate::rng::Rng;
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
@@ -120,23 +121,54 @@ pub fn randomized_svd(a: &dyn Operator, k: usize, seed: u64) -> Result<Svd> {
 /// data). `seed` gives the starting block; the result depends on it within the tolerance only.
 ///
 /// # Errors
-/// [`Error::Data`](crate::Error::Data) when the matrix holds numbers that are not finite.
+/// [`Error::Data`](crate::Error::Data) when the matrix holds numbers that are not finite;
+/// [`Error::Interrupted`](crate::Error::Interrupted).
 pub fn krylov_svd(a: &dyn Operator, k: usize, tolerance: f64, seed: u64) -> Result<Svd> {
     let (m, n) = a.dim();
     if m > n {
         return Ok(krylov_svd(&Transposed(a), k, tolerance, seed)?.transposed());
     }
-    let k = k.min(m);
+    let image = |b: ArrayView2<f64>| a.apply(a.apply_t(b).view());
+    finish(a, krylov_eigenvectors(&image, m, k.min(m), tolerance, seed)?)
+}
+
+/// The first `k` singular triples of `a` of m × n by way of the n × n matrix `gram` = `aᵀ · a`, for
+/// many more rows than columns. As the vectors are rotated once more by products with `a` itself, the
+/// singular values are accurate to rounding, not to its square root.
+///
+/// # Errors
+/// As [`krylov_svd`].
+pub(super) fn gram_svd(a: &dyn Operator, gram: &Array2<f64>, k: usize, seed: u64) -> Result<Svd> {
+    let n = gram.nrows();
+    // A Krylov space of some six times k directions; with fewer left, all eigenvectors at once.
+    let v = if 6 * k >= n || n <= 256 {
+        eigh(gram.view())?.1.slice(s![.., ..k]).to_owned()
+    } else {
+        krylov_eigenvectors(&|b| matmul(gram.view(), b), n, k, 1e-10, seed)?
+    };
+    Ok(finish(&Transposed(a), v)?.transposed())
+}
+
+/// The first `k` eigenvectors of a symmetric matrix of m × m without negative eigenvalues, known by
+/// its products.
+fn krylov_eigenvectors(
+    image_of: &dyn Fn(ArrayView2<f64>) -> Array2<f64>,
+    m: usize,
+    k: usize,
+    tolerance: f64,
+    seed: u64,
+) -> Result<Array2<f64>> {
     let width = 32.min(m);
     let mut block = orthonormalize(gaussian(m, width, seed, "krylov_svd").view());
     // Row-major with one basis vector a row, so that it grows by appending.
     let mut basis = Array2::<f64>::zeros((0, m));
-    // The projection of a·aᵀ on the basis, block column by block column.
+    // The projection of the matrix on the basis, block column by block column.
     let mut columns: Vec<Array2<f64>> = Vec::new();
     let mut next_check = 2 * k;
     loop {
+        check_interrupt()?;
         basis.append(Axis(0), block.t()).expect("rows of length m");
-        let image = a.apply(a.apply_t(block.view()).view());
+        let image = image_of(block.view());
         columns.push(matmul(basis.view(), image.view()));
         let size = basis.nrows();
         let rest = remainder(&basis, &image);
@@ -159,8 +191,7 @@ pub fn krylov_svd(a: &dyn Operator, k: usize, tolerance: f64, seed: u64) -> Resu
             let converged =
                 pairs.all(|(r, &value)| r.dot(&r).sqrt() <= (tolerance * value).max(floor));
             if converged || next.is_none() {
-                let u = matmul(basis.t(), y);
-                return finish(a, u);
+                return Ok(matmul(basis.t(), y));
             }
             next_check = size + size / 4;
         }

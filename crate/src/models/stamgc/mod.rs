@@ -27,15 +27,14 @@ mod network;
 mod params;
 mod preprocess;
 mod result;
-mod smooth;
 mod train;
 
+pub use crate::linalg::gaussian_smooth;
 pub use graph::{SpotGraph, spot_graph};
 pub use losses::{EpochLoss, LossTerms, LossWeights, loss_terms};
 pub use network::{Embeddings, Mode, Network, NetworkConfig};
 pub use params::{Preset, Stamgc};
 pub use result::{StamgcFit, Timings};
-pub use smooth::gaussian_smooth;
 pub use train::{TrainConfig, Trainer, TrainingData};
 
 #[cfg(test)]
