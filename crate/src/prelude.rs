@@ -9,6 +9,7 @@ pub use crate::models::{Preset, Stamgc};
 pub use crate::nn::Device;
 pub use crate::notebook::{self, Bundle, Rich};
 pub use crate::pl::Theme;
+pub use crate::pp::{Connectivity, GaussianSmooth, Metric, Neighbors, RegressOut};
 pub use crate::pp::{FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, QcMetrics, Scale};
 pub use crate::progress::{self, Progress};
 pub use crate::tl::KMeans;

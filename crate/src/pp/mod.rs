@@ -16,6 +16,7 @@
 //! pp::scale(&mut adata, pp::Scale::default().max_value(10.0))?;
 //! pp::pca(&mut adata, pp::Pca::default().n_comps(5))?;
 //! assert_eq!(adata.obsm("X_pca")?.shape(), (60, 5));
+//! pp::neighbors(&mut adata, pp::Neighbors::default())?;
 //! # Ok(())
 //! # }
 //! ```
@@ -24,16 +25,22 @@ mod filter;
 mod hvg;
 mod loess;
 mod names;
+mod neighbors;
 mod normalize;
 mod pca;
 mod qc;
+mod regress_out;
 mod scale;
+mod smooth;
 mod stats;
 
 pub use filter::{FilterCells, FilterGenes, drop_genes_by_prefix, filter_cells, filter_genes};
 pub use hvg::{Hvg, highly_variable_genes, highly_variable_index, keep_highly_variable};
 pub use names::var_names_make_unique;
+pub use neighbors::{Connectivity, Metric, Neighbors, neighbors};
 pub use normalize::{NormalizeTotal, log1p, normalize_total};
 pub use pca::{Pca, pca};
 pub use qc::{QcMetrics, calculate_qc_metrics};
+pub use regress_out::{RegressOut, regress_out};
 pub use scale::{Scale, scale};
+pub use smooth::{GaussianSmooth, gaussian_smooth};

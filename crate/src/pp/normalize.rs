@@ -1,6 +1,6 @@
 //! Sequencing depth and the logarithm.
 
-use super::stats::row_sums;
+use super::stats::{columns_above, row_sums, row_sums_within};
 use crate::anndata::{AnnData, Map, Matrix, Value, Values};
 use crate::error::{Error, Result};
 use crate::linalg::Real;
@@ -12,6 +12,7 @@ pub struct NormalizeTotal {
     target_sum: Option<f64>,
     layer: Option<String>,
     key_added: Option<String>,
+    max_fraction: Option<f64>,
 }
 
 impl NormalizeTotal {
@@ -24,6 +25,13 @@ impl NormalizeTotal {
     /// Normalise this layer. Default: X.
     pub fn layer(mut self, layer: impl Into<String>) -> Self {
         self.layer = Some(layer.into());
+        self
+    }
+
+    /// Leave genes that make up more than this part of some cell's counts out of the totals (not out of
+    /// the matrix). scanpy's `exclude_highly_expressed=True, max_fraction=…`; its default is 0.05.
+    pub fn exclude_highly_expressed(mut self, max_fraction: f64) -> Self {
+        self.max_fraction = Some(max_fraction);
         self
     }
 
@@ -47,7 +55,7 @@ impl From<f64> for NormalizeTotal {
 /// 1e4)` gives every cell a total of 10,000.
 ///
 /// # Errors
-/// [`Error::Parameter`] when the target is not above 0; [`Error::Data`] when a cell's total is
+/// [`Error::Parameter`] when the target is not above 0 or the part of counts not between 0 and 1; [`Error::Data`] when a cell's total is
 /// negative or not finite, or no cell has counts and no target is given; [`Error::MissingKey`]
 /// without the matrix.
 pub fn normalize_total(adata: &mut AnnData, options: impl Into<NormalizeTotal>) -> Result<()> {
@@ -56,7 +64,7 @@ pub fn normalize_total(adata: &mut AnnData, options: impl Into<NormalizeTotal>) 
         Some(layer) => adata.layer(layer)?,
         None => adata.x()?,
     };
-    let totals = row_sums(matrix).sum;
+    let mut totals = row_sums(matrix).sum;
     if let Some(i) = totals.iter().position(|t| !t.is_finite() || *t < 0.0) {
         let reason = format!(
             "the counts of `{}` (row {i}) sum to {}; counts must be at least 0 and not NaN",
@@ -64,6 +72,14 @@ pub fn normalize_total(adata: &mut AnnData, options: impl Into<NormalizeTotal>) 
             totals[i]
         );
         return Err(Error::data("normalize_total", reason));
+    }
+    if let Some(part) = options.max_fraction {
+        if !(0.0..=1.0).contains(&part) {
+            return Err(Error::parameter("max_fraction", part, "must be between 0 and 1"));
+        }
+        let limit: Vec<f64> = totals.iter().map(|t| t * part).collect();
+        let keep: Vec<bool> = columns_above(matrix, &limit).into_iter().map(|a| !a).collect();
+        totals = row_sums_within(matrix, &keep);
     }
     let target = match options.target_sum {
         Some(t) if t > 0.0 && t.is_finite() => t,
@@ -230,6 +246,29 @@ mod tests {
             assert!(row_sums(x).sum.iter().all(|t| (t - 1e4).abs() < 0.01));
             assert!(a.obs.contains("total"));
         }
+    }
+
+    #[test]
+    fn highly_expressed_genes_do_not_count_in_any_form() {
+        let mut all = Vec::new();
+        for x in forms(120, 25) {
+            let mut a = sample(x);
+            let options = NormalizeTotal::from(1e3).exclude_highly_expressed(0.3).key_added("t");
+            normalize_total(&mut a, options).unwrap();
+            let totals = a.obs_column("t").unwrap().to_f64().unwrap();
+            all.push((totals, a.x().unwrap().to_array_f64()));
+        }
+        for (totals, x) in &all {
+            assert_eq!(totals, &all[0].0);
+            assert!((x - &all[0].1).iter().all(|d| d.abs() < 1e-2));
+        }
+        // The second gene is nine tenths of the first cell.
+        let mut a = sample(ndarray::array![[1f64, 9.], [2., 2.]].into());
+        let options = NormalizeTotal::from(4.0).exclude_highly_expressed(0.8);
+        normalize_total(&mut a, options).unwrap();
+        assert_eq!(a.x().unwrap().to_array_f64(), ndarray::array![[4., 36.], [4., 4.]]);
+        let wrong = NormalizeTotal::default().exclude_highly_expressed(1.5);
+        assert!(normalize_total(&mut a, wrong).is_err());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Unit variance.
 
+use super::hvg::positions;
 use super::normalize::{FloatValues, map_elements};
-use super::stats::column_sums;
+use super::stats::column_sums_of;
 use crate::anndata::{AnnData, Dense, Matrix, Values};
 use crate::error::{Error, Result};
 
@@ -10,12 +11,22 @@ use crate::error::{Error, Result};
 pub struct Scale {
     zero_center: bool,
     max_value: Option<f64>,
+    layer: Option<String>,
+    obsm: Option<String>,
+    mask: Mask,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Mask {
+    None,
+    Column(String),
+    Given(Vec<bool>),
 }
 
 impl Default for Scale {
-    /// No centring, no limit.
+    /// No centring, no limit, all cells of X.
     fn default() -> Self {
-        Scale { zero_center: false, max_value: None }
+        Scale { zero_center: false, max_value: None, layer: None, obsm: None, mask: Mask::None }
     }
 }
 
@@ -32,50 +43,125 @@ impl Scale {
         self.max_value = Some(max);
         self
     }
+
+    /// Scale this layer. Default: X.
+    pub fn layer(mut self, layer: impl Into<String>) -> Self {
+        self.layer = Some(layer.into());
+        self
+    }
+
+    /// Scale this entry of `obsm` instead; means and deviations are not written then.
+    pub fn obsm(mut self, key: impl Into<String>) -> Self {
+        self.obsm = Some(key.into());
+        self
+    }
+
+    /// Only the cells that this boolean column of `obs` marks are scaled, by their own means and
+    /// deviations; these are written as `mean of <column>` and `std of <column>`.
+    pub fn mask_obs(mut self, column: impl Into<String>) -> Self {
+        self.mask = Mask::Column(column.into());
+        self
+    }
+
+    /// The same with a mask given; means and deviations are written as `mean with mask` and `std with
+    /// mask`.
+    pub fn mask(mut self, mask: impl Into<Vec<bool>>) -> Self {
+        self.mask = Mask::Given(mask.into());
+        self
+    }
+
+    /// The cells, rising (`None` is all), and the names of the columns to write.
+    fn cells(&self, adata: &AnnData) -> Result<(Option<Vec<usize>>, [String; 2])> {
+        let rows = match &self.mask {
+            Mask::None => return Ok((None, ["mean".into(), "std".into()])),
+            Mask::Column(name) => positions(adata.obs_column(name)?, "obs", name)?,
+            Mask::Given(mask) if mask.len() != adata.n_obs() => {
+                return Err(Error::shape("mask of scale", adata.n_obs(), mask.len()));
+            }
+            Mask::Given(mask) => (0..mask.len()).filter(|&i| mask[i]).collect(),
+        };
+        let name = |what: &str| match &self.mask {
+            Mask::Column(column) => format!("{what} of {column}"),
+            _ => format!("{what} with mask"),
+        };
+        Ok((Some(rows), [name("mean"), name("std")]))
+    }
 }
 
 /// Divides every gene by its standard deviation (ddof 1; a gene that does not vary stays as it is),
 /// after subtracting its mean if asked.
 ///
 /// Matches `scanpy.pp.scale` 1.11.5 within 1e-5, except that `float32` data stay `float32` also
-/// with centring. Whole numbers become `float32`; a sparse matrix stays sparse without centring.
+/// with centring, and that a sparse matrix of which only some cells are centred becomes dense. Whole
+/// numbers become `float32`; a sparse matrix stays sparse without centring.
 ///
-/// Writes `var["mean"]` and `var["std"]` (1 for a gene that does not vary).
+/// Writes X (or the layer, or the entry of `obsm`), `var["mean"]` and `var["std"]` (1 for a gene that
+/// does not vary).
 ///
 /// # Errors
-/// [`Error::Parameter`] when `max_value` is not above 0, [`Error::Data`] with fewer than two cells
-/// or when a gene holds NaN or infinity, [`Error::MissingKey`] without X.
+/// [`Error::Parameter`] when `max_value` is not above 0 or both a layer and an entry of `obsm` are
+/// named, [`Error::Data`] with fewer than two cells or when a gene holds NaN or infinity,
+/// [`Error::MissingKey`] without the matrix or the mask, [`Error::Shape`] for a mask of another length.
 pub fn scale(adata: &mut AnnData, options: Scale) -> Result<()> {
     if let Some(max) = options.max_value.filter(|m| m.is_nan() || *m <= 0.0) {
         return Err(Error::parameter("max_value", max, "must be above 0"));
     }
-    let x = adata.x()?;
-    let n = x.nrows();
+    let x = match (&options.layer, &options.obsm) {
+        (Some(_), Some(key)) => {
+            return Err(Error::parameter(
+                "obsm",
+                key,
+                "name a layer or an entry of obsm, not both",
+            ));
+        }
+        (Some(layer), None) => adata.layer(layer)?,
+        (None, Some(key)) => adata.obsm(key)?,
+        (None, None) => adata.x()?,
+    };
+    let (cells, names) = options.cells(adata)?;
+    let n = cells.as_ref().map_or(x.nrows(), Vec::len);
     if n < 2 {
         return Err(Error::data("scale", format!("need at least 2 cells, found {n}")));
     }
-    let (mean, var) = column_sums(x).mean_var(n);
+    let (mean, var) = column_sums_of(x, cells.as_deref()).mean_var(n);
     if let Some(g) = (0..mean.len()).find(|&g| !mean[g].is_finite() || !var[g].is_finite()) {
-        let reason = format!("gene `{}` (column {g}) holds NaN or infinity", adata.var.names()[g]);
-        return Err(Error::data("X", reason));
+        let (what, name) = match &options.obsm {
+            Some(key) => (format!("obsm[\"{key}\"]"), format!("column {g}")),
+            None => {
+                let slot = options.layer.as_ref().map(|l| format!("layers[\"{l}\"]"));
+                let name = format!("gene `{}` (column {g})", adata.var.names()[g]);
+                (slot.unwrap_or("X".into()), name)
+            }
+        };
+        return Err(Error::data(what, format!("{name} holds NaN or infinity")));
     }
     let std: Vec<f64> = var.iter().map(|&v| if v > 0.0 { v.sqrt() } else { 1.0 }).collect();
-    let x = adata.x_mut()?;
+    let x = match (&options.layer, &options.obsm) {
+        (Some(layer), _) => &mut adata.layers[layer.as_str()],
+        (_, Some(key)) => &mut adata.obsm[key.as_str()],
+        _ => adata.x_mut()?,
+    };
     x.values_mut().make_float();
     if options.zero_center && x.is_sparse() {
         *x = to_dense(x);
     }
+    let mut changed = vec![cells.is_none(); x.nrows()];
+    cells.into_iter().flatten().for_each(|r| changed[r] = true);
     let center = options.zero_center.then_some(mean.as_slice());
     match x.values() {
-        Values::F64(_) => apply::<f64>(x, center, &std, options.max_value),
-        _ => apply::<f32>(x, center, &std, options.max_value),
+        Values::F64(_) => apply::<f64>(x, &changed, center, &std, options.max_value),
+        _ => apply::<f32>(x, &changed, center, &std, options.max_value),
     }
-    adata.var.insert("mean", mean)?;
-    adata.var.insert("std", std)?;
+    if options.obsm.is_none() {
+        let [mean_name, std_name] = names;
+        adata.var.insert(mean_name, mean)?;
+        adata.var.insert(std_name, std)?;
+    }
     Ok(())
 }
 
-fn to_dense(x: &Matrix) -> Matrix {
+/// The same numbers with every element stored.
+pub(super) fn to_dense(x: &Matrix) -> Matrix {
     let (nrows, ncols) = x.shape();
     let values = match x.values() {
         Values::F64(_) => Values::F64(x.to_array_f64().into_raw_vec_and_offset().0),
@@ -84,20 +170,27 @@ fn to_dense(x: &Matrix) -> Matrix {
     Matrix::Dense(Dense { nrows, ncols, values })
 }
 
-fn apply<T: FloatValues>(x: &mut Matrix, mean: Option<&[f64]>, std: &[f64], max: Option<f64>) {
+fn apply<T: FloatValues>(
+    x: &mut Matrix,
+    changed: &[bool],
+    mean: Option<&[f64]>,
+    std: &[f64],
+    max: Option<f64>,
+) {
     let max = max.unwrap_or(f64::INFINITY);
-    match mean {
-        None => map_elements(x, |_, c, v: T| T::from_f64((v.as_f64() / std[c]).min(max))),
-        Some(mean) => map_elements(x, |_, c, v: T| {
-            T::from_f64(((v.as_f64() - mean[c]) / std[c]).clamp(-max, max))
-        }),
-    }
+    let new = |r: usize, c: usize, v: T| match mean {
+        _ if !changed[r] => v,
+        None => T::from_f64((v.as_f64() / std[c]).min(max)),
+        Some(mean) => T::from_f64(((v.as_f64() - mean[c]) / std[c]).clamp(-max, max)),
+    };
+    map_elements(x, new);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::stats::tests::{forms, sample};
     use super::*;
+    use crate::anndata::Column;
     use crate::linalg::same_with_any_threads;
 
     #[test]
@@ -139,5 +232,40 @@ mod tests {
         assert!(scale(&mut a, Scale::default()).unwrap_err().to_string().contains("column 1"));
         assert!(scale(&mut a, Scale::default().max_value(0.0)).is_err());
         assert!(scale(&mut sample(ndarray::array![[0f32]].into()), Scale::default()).is_err());
+    }
+
+    #[test]
+    fn layers_entries_and_some_cells_are_scaled_alone() {
+        for x in forms(60, 8) {
+            let mut a = sample(x);
+            a.layers.insert("copy".into(), a.x().unwrap().clone());
+            a.obsm.insert("e".into(), a.x().unwrap().clone());
+            let before = a.x().unwrap().to_array_f64();
+            scale(&mut a, Scale::default().layer("copy")).unwrap();
+            assert_eq!(a.x().unwrap().to_array_f64(), before);
+            let whole = a.layers["copy"].to_array_f64();
+            scale(&mut a, Scale::default().obsm("e")).unwrap();
+            assert_eq!(a.obsm["e"].to_array_f64(), whole);
+
+            let mask: Vec<bool> = (0..60).map(|i| i % 3 == 0).collect();
+            a.obs.insert("third", Column::Values(Values::Bool(mask.clone()))).unwrap();
+            let mut b = a.clone();
+            scale(&mut a, Scale::default().zero_center(true).mask_obs("third")).unwrap();
+            scale(&mut b, Scale::default().zero_center(true).mask(mask)).unwrap();
+            assert_eq!(a.x().unwrap(), b.x().unwrap());
+            let got = a.x().unwrap().to_array_f64();
+            assert!(a.var.contains("mean of third") && b.var.contains("std with mask"));
+            for i in 0..60 {
+                assert_eq!(got.row(i) == before.row(i), i % 3 != 0);
+            }
+            let third: Vec<usize> = (0..60).step_by(3).collect();
+            let sum = got.select(ndarray::Axis(0), &third).sum_axis(ndarray::Axis(0));
+            assert!(sum.iter().all(|s| s.abs() < 1e-4));
+        }
+        let mut a = sample(forms(10, 4).remove(0));
+        assert!(scale(&mut a, Scale::default().mask(vec![true; 3])).is_err());
+        assert!(scale(&mut a, Scale::default().mask(vec![false; 10])).is_err());
+        assert!(scale(&mut a, Scale::default().layer("a").obsm("b")).is_err());
+        assert!(scale(&mut a, Scale::default().mask_obs("nothing")).is_err());
     }
 }

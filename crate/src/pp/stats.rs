@@ -4,6 +4,7 @@
 use crate::anndata::{Dense, Matrix, Sparse, Values};
 use crate::linalg::sum_parts;
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A number of any type a matrix can hold.
 pub(super) trait Number: Copy + Send + Sync {
@@ -56,39 +57,48 @@ impl Sums {
 /// Rows that one task takes at least.
 const ROWS: usize = 64;
 
-/// Sums over `f(column, element)` for every stored element: `f` gives the three numbers to add for
-/// its column. Elements that are not stored count as if `f` gave zeros.
+/// Sums over `f(column, element)` for every stored element in `rows` (rising; `None` is all): `f`
+/// gives the three numbers to add for its column. Elements that are not stored count as if `f` gave
+/// zeros.
 fn by_column<T: Number>(
     matrix: &Matrix,
     v: &[T],
+    rows: Option<&[usize]>,
     f: impl Fn(usize, f64) -> [f64; 3] + Sync,
 ) -> Sums {
     let add = |sums: &mut [f64], c: usize, x: f64| {
         let slot = &mut sums[3 * c..3 * c + 3];
         slot.iter_mut().zip(f(c, x)).for_each(|(s, y)| *s += y);
     };
+    let count = rows.map_or(matrix.nrows(), <[usize]>::len);
+    let row = |i: usize| rows.map_or(i, |rows| rows[i]);
     let flat = match matrix {
-        Matrix::Dense(Dense { nrows, ncols, .. }) => {
-            sum_parts(*nrows, 3 * ncols, ROWS, |rows, sums| {
-                for r in rows {
-                    for (c, x) in v[r * ncols..(r + 1) * ncols].iter().enumerate() {
-                        add(sums, c, x.f64());
+        Matrix::Dense(Dense { ncols, .. }) => sum_parts(count, 3 * ncols, ROWS, |part, sums| {
+            for r in part.map(row) {
+                for (c, x) in v[r * ncols..(r + 1) * ncols].iter().enumerate() {
+                    add(sums, c, x.f64());
+                }
+            }
+        }),
+        Matrix::Csr(Sparse { ncols, indptr, indices, .. }) => {
+            sum_parts(count, 3 * ncols, ROWS, |part, sums| {
+                for r in part.map(row) {
+                    for k in indptr[r]..indptr[r + 1] {
+                        add(sums, indices[k] as usize, v[k].f64());
                     }
                 }
             })
         }
-        Matrix::Csr(Sparse { nrows, ncols, indptr, indices, .. }) => {
-            sum_parts(*nrows, 3 * ncols, ROWS, |rows, sums| {
-                for k in indptr[rows.start]..indptr[rows.end] {
-                    add(sums, indices[k] as usize, v[k].f64());
-                }
-            })
-        }
-        Matrix::Csc(Sparse { ncols, indptr, .. }) => {
+        Matrix::Csc(Sparse { nrows, ncols, indptr, indices, .. }) => {
+            let mut wanted = vec![rows.is_none(); *nrows];
+            rows.into_iter().flatten().for_each(|&r| wanted[r] = true);
             let column = |c: usize| {
                 let mut sums = [0f64; 3];
-                for x in &v[indptr[c]..indptr[c + 1]] {
-                    sums.iter_mut().zip(f(c, x.f64())).for_each(|(s, y)| *s += y);
+                let range = indptr[c]..indptr[c + 1];
+                for (x, &r) in v[range.clone()].iter().zip(&indices[range]) {
+                    if wanted[r as usize] {
+                        sums.iter_mut().zip(f(c, x.f64())).for_each(|(s, y)| *s += y);
+                    }
                 }
                 sums
             };
@@ -111,17 +121,45 @@ macro_rules! with_numbers {
 
 /// [`Sums`] of each column.
 pub(super) fn column_sums(matrix: &Matrix) -> Sums {
-    let f = |_, x: f64| [x, x * x, f64::from(u8::from(x > 0.0))];
-    with_numbers!(matrix.values(), v => by_column(matrix, v, f))
+    column_sums_of(matrix, None)
 }
 
-/// Sum and sum of squares of each column with every element first cut at its column's `limit`.
-pub(super) fn clipped_sums(matrix: &Matrix, limit: &[f64]) -> (Vec<f64>, Vec<f64>) {
+/// [`Sums`] of each column over some rows (rising; `None` is all).
+pub(super) fn column_sums_of(matrix: &Matrix, rows: Option<&[usize]>) -> Sums {
+    let f = |_, x: f64| [x, x * x, f64::from(u8::from(x > 0.0))];
+    with_numbers!(matrix.values(), v => by_column(matrix, v, rows, f))
+}
+
+/// [`Sums`] of each column of exp(x · `factor`) − 1, which undoes a logarithm, in the precision of the
+/// elements; over some rows (rising; `None` is all).
+pub(super) fn expm1_sums(matrix: &Matrix, rows: Option<&[usize]>, factor: f64) -> Sums {
+    let positive = |x: f64| f64::from(u8::from(x > 0.0));
+    let narrow = |_, x: f64| {
+        let e = f64::from((x as f32 * factor as f32).exp_m1());
+        [e, e * e, positive(x)]
+    };
+    let wide = |_, x: f64| {
+        let e = (x * factor).exp_m1();
+        [e, e * e, positive(x)]
+    };
+    match matrix.values() {
+        Values::F32(v) => by_column(matrix, v, rows, narrow),
+        values => with_numbers!(values, v => by_column(matrix, v, rows, wide)),
+    }
+}
+
+/// Sum and sum of squares of each column with every element first cut at its column's `limit`; over
+/// some rows (rising; `None` is all).
+pub(super) fn clipped_sums(
+    matrix: &Matrix,
+    rows: Option<&[usize]>,
+    limit: &[f64],
+) -> (Vec<f64>, Vec<f64>) {
     let f = |c: usize, x: f64| {
         let x = x.min(limit[c]);
         [x, x * x, 0.0]
     };
-    let sums = with_numbers!(matrix.values(), v => by_column(matrix, v, f));
+    let sums = with_numbers!(matrix.values(), v => by_column(matrix, v, rows, f));
     (sums.sum, sums.square)
 }
 
@@ -157,12 +195,84 @@ pub(super) fn row_sums(matrix: &Matrix) -> Sums {
     with_numbers!(matrix.values(), v => typed(matrix, v))
 }
 
+/// Which columns have an element above its row's `limit`.
+pub(super) fn columns_above(matrix: &Matrix, limit: &[f64]) -> Vec<bool> {
+    let above: Vec<AtomicBool> = (0..matrix.ncols()).map(|_| AtomicBool::new(false)).collect();
+    for_each_element(matrix, |r, c, x| {
+        if x > limit[r] {
+            above[c].store(true, Ordering::Relaxed);
+        }
+    });
+    above.into_iter().map(AtomicBool::into_inner).collect()
+}
+
+/// The sum of each row over the columns of `keep`.
+pub(super) fn row_sums_within(matrix: &Matrix, keep: &[bool]) -> Vec<f64> {
+    fn typed<T: Number>(matrix: &Matrix, v: &[T], keep: &[bool]) -> Vec<f64> {
+        let kept = |(c, x): (usize, &T)| if keep[c] { x.f64() } else { 0.0 };
+        match matrix {
+            Matrix::Dense(Dense { ncols, .. }) => v
+                .par_chunks((*ncols).max(1))
+                .map(|row| row.iter().enumerate().map(kept).sum())
+                .collect(),
+            Matrix::Csr(Sparse { nrows, indptr, indices, .. }) => (0..*nrows)
+                .into_par_iter()
+                .map(|r| {
+                    let range = indptr[r]..indptr[r + 1];
+                    let columns = indices[range.clone()].iter().map(|&c| c as usize);
+                    columns.zip(&v[range]).map(kept).sum()
+                })
+                .collect(),
+            Matrix::Csc(Sparse { nrows, ncols, indptr, indices, .. }) => {
+                let mut sums = vec![0f64; *nrows];
+                for c in (0..*ncols).filter(|&c| keep[c]) {
+                    for k in indptr[c]..indptr[c + 1] {
+                        sums[indices[k] as usize] += v[k].f64();
+                    }
+                }
+                sums
+            }
+        }
+    }
+    with_numbers!(matrix.values(), v => typed(matrix, v, keep))
+}
+
+/// Calls `f(row, column, element)` for every stored element, in no order.
+fn for_each_element(matrix: &Matrix, f: impl Fn(usize, usize, f64) + Sync) {
+    fn typed<T: Number>(matrix: &Matrix, v: &[T], f: impl Fn(usize, usize, f64) + Sync) {
+        match matrix {
+            Matrix::Dense(Dense { ncols, .. }) => {
+                v.par_chunks((*ncols).max(1)).enumerate().for_each(|(r, row)| {
+                    row.iter().enumerate().for_each(|(c, x)| f(r, c, x.f64()));
+                });
+            }
+            Matrix::Csr(Sparse { indptr, indices, .. })
+            | Matrix::Csc(Sparse { indptr, indices, .. }) => {
+                let by_rows = matches!(matrix, Matrix::Csr(_));
+                (0..indptr.len() - 1).into_par_iter().for_each(|major| {
+                    for k in indptr[major]..indptr[major + 1] {
+                        let minor = indices[k] as usize;
+                        let (r, c) = if by_rows { (major, minor) } else { (minor, major) };
+                        f(r, c, v[k].f64());
+                    }
+                });
+            }
+        }
+    }
+    with_numbers!(matrix.values(), v => typed(matrix, v, f));
+}
+
 /// Whether all elements are whole numbers of at least 0, as counts are.
 pub(super) fn are_counts(values: &Values) -> bool {
     with_numbers!(values, v => v.par_iter().with_min_len(4096).all(|x| {
         let x = x.f64();
         x >= 0.0 && x.fract() == 0.0
     }))
+}
+
+/// Whether an element is below 0.
+pub(super) fn any_negative(values: &Values) -> bool {
+    with_numbers!(values, v => v.par_iter().with_min_len(4096).any(|x| x.f64() < 0.0))
 }
 
 #[cfg(test)]
@@ -212,8 +322,18 @@ pub(super) mod tests {
                 assert_eq!(sums.positive[c], column.iter().filter(|&&x| x > 0.0).count());
             }
             assert_eq!(rows.sum, dense.sum_axis(ndarray::Axis(1)).to_vec());
-            let (clipped, _) = clipped_sums(m, &[2.0; 17]);
+            let (clipped, _) = clipped_sums(m, None, &[2.0; 17]);
             assert_eq!(clipped[3], dense.column(3).mapv(|x| x.min(2.0)).sum());
+            let some = [3usize, 4, 7, 299];
+            let part = column_sums_of(m, Some(&some));
+            let undone = expm1_sums(m, Some(&some), 1.0);
+            for c in 0..17 {
+                let picked = some.map(|r| dense[[r, c]]);
+                assert_eq!(part.sum[c], picked.iter().sum::<f64>());
+                assert_eq!(part.positive[c], picked.iter().filter(|&&x| x > 0.0).count());
+                let expected: f64 = picked.iter().map(|x| x.exp() - 1.0).sum();
+                assert!((undone.sum[c] - expected).abs() <= 1e-5 * expected);
+            }
             assert!(are_counts(m.values()));
         }
     }
