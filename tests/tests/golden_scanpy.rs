@@ -1,8 +1,8 @@
 //! Parity of the preprocessing with scanpy 1.11.5 and with STAMGC's own.
 
-use spatialkit::anndata::{AnnData, Frame, Matrix};
+use spatialkit::anndata::{AnnData, Frame, Matrix, Sparse};
 use spatialkit::io;
-use spatialkit::pp::{self, FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, Scale};
+use spatialkit::pp::{self, FilterCells, FilterGenes, Hvg, Neighbors, NormalizeTotal, Pca, Scale};
 use spatialkit_tests::{Golden, abs, compare, golden, golden_dir, rel};
 
 /// The counts of f1 in each form a matrix can have, read from the files that anndata wrote.
@@ -174,6 +174,34 @@ fn f4_principal_components() {
     let scores = a.obsm["X_pca"].to_array_f64().mapv(f64::abs);
     let expected = g.f64("pca.X_pca").mapv(f64::abs);
     compare("f4 |scores|", scores, expected, abs(1e-4));
+}
+
+#[test]
+fn f4_neighbours() {
+    let g = golden("scanpy/f4_pca_neighbors");
+    let x = g.matrix_f32("pca.X_pca");
+    let mut a = AnnData::new(x, Frame::with_len(300), Frame::with_len(20)).unwrap();
+    pp::neighbors(&mut a, Neighbors::default()).unwrap();
+    for (what, tolerance) in [("distances", 1e-4), ("connectivities", 1e-3)] {
+        // The reference keeps the neighbours of a row in no order of columns.
+        let expected = Matrix::Csr(
+            Sparse::new(
+                (300, 300),
+                true,
+                g.ints(&format!("nn.{what}.indptr")).iter().map(|&i| i as usize).collect(),
+                g.ints(&format!("nn.{what}.indices")).iter().map(|&i| i as u32).collect(),
+                g.vec(&format!("nn.{what}.data")).into(),
+            )
+            .unwrap(),
+        );
+        let (got, expected) = (a.obsp[what].to_array_f64(), expected.to_array_f64());
+        let pattern = got.iter().zip(&expected).all(|(g, e)| (*g != 0.0) == (*e != 0.0));
+        assert!(pattern, "other pairs have {what}");
+        compare(&format!("f4 {what}"), got, expected, abs(tolerance));
+    }
+    let params = a.uns["neighbors"].at(&["params"]).unwrap();
+    assert_eq!(params.at(&["n_neighbors"]).unwrap().as_f64(), Some(15.0));
+    assert_eq!(params.at(&["method"]).unwrap().as_str(), Some("umap"));
 }
 
 #[test]
