@@ -93,6 +93,9 @@ fn values(base: &AnnData, save: &dyn Fn(&str, &AnnData)) {
     });
     change("normalize_total-exclude", &|a| {
         let options = NormalizeTotal::default().layer("counts").exclude_highly_expressed(0.02);
+        // Without a target scanpy takes the median with cells without counts for sparse matrices,
+        // and without them for dense ones.
+        let options = NormalizeTotal::from(1e4).layer("counts").exclude_highly_expressed(0.02);
         pp::normalize_total(a, options).unwrap();
     });
     change("gaussian_smooth", &|a| {

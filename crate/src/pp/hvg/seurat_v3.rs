@@ -128,6 +128,8 @@ pub(super) fn run(adata: &mut AnnData, options: &Hvg, paper: bool) -> Result<()>
     let mean_norm =
         (0..m).map(|g| norms.iter().map(|v| v[g]).sum::<f64>() / norms.len() as f64).collect();
     let mean_norm: Vec<f64> = mean_norm;
+    let mean_of = |g: usize| norms.iter().map(|v| v[g]).sum::<f64>() / norms.len() as f64;
+    let mean_norm: Vec<f64> = (0..m).map(mean_of).collect();
 
     super::write_flavor(adata, if paper { "seurat_v3_paper" } else { "seurat_v3" });
     adata.var.insert("highly_variable", mask_column(mask))?;
