@@ -12,6 +12,7 @@ pub use crate::pl::Theme;
 pub use crate::pp::{FilterCells, FilterGenes, Hvg, NormalizeTotal, Pca, QcMetrics, Scale};
 pub use crate::progress::{self, Progress};
 pub use crate::tl::KMeans;
+pub use crate::tl::{InitPos, Leiden, Tsne, Umap};
 pub use crate::{io, pl, pp, tl};
 
 pub use candle_core::{self, Tensor};

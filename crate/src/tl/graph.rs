@@ -23,7 +23,8 @@ pub(super) fn choose<'a>(
         (None, name) => {
             let entry = adata.uns.get(name.unwrap_or("neighbors"));
             if let (Some(name), None) = (name, entry) {
-                let maps = adata.uns.iter().filter(|(_, v)| v.at(&["connectivities_key"]).is_some());
+                let maps =
+                    adata.uns.iter().filter(|(_, v)| v.at(&["connectivities_key"]).is_some());
                 return Err(Error::missing_key("uns", "neighbour graph", name, maps.map(|m| m.0)));
             }
             let named = entry.and_then(|v| v.at(&["connectivities_key"])).and_then(Value::as_str);
@@ -32,9 +33,7 @@ pub(super) fn choose<'a>(
     };
     match adata.obsp.get(&key) {
         Some(matrix) => Ok((matrix, key)),
-        None if obsp.is_some() => {
-            Err(Error::missing_key("obsp", "entry", &key, adata.obsp.keys()))
-        }
+        None if obsp.is_some() => Err(Error::missing_key("obsp", "entry", &key, adata.obsp.keys())),
         None => {
             let reason = format!(
                 "there is no neighbour graph `{key}`: run `pp::neighbors` first, or name another \
@@ -114,8 +113,13 @@ pub(super) fn symmetrised(graph: &Csr<f32>) -> Option<Csr<f32>> {
     if t.indptr == graph.indptr && t.indices == graph.indices && t.values == graph.values {
         return None;
     }
-    let mut out =
-        Csr { nrows: graph.nrows, ncols: graph.ncols, indptr: vec![0], indices: vec![], values: vec![] };
+    let mut out = Csr {
+        nrows: graph.nrows,
+        ncols: graph.ncols,
+        indptr: vec![0],
+        indices: vec![],
+        values: vec![],
+    };
     for r in 0..graph.nrows {
         let (mut a, mut b) = (graph.indptr[r], t.indptr[r]);
         let (a_end, b_end) = (graph.indptr[r + 1], t.indptr[r + 1]);
@@ -242,7 +246,8 @@ pub(super) mod tests {
             .flat_map(|&(a, b, w)| [(a as u32, b as u32, w), (b as u32, a as u32, w)])
             .collect();
         all.sort_by_key(|e| (e.0, e.1));
-        let mut out = Csr { nrows: n, ncols: n, indptr: vec![0; n + 1], indices: vec![], values: vec![] };
+        let mut out =
+            Csr { nrows: n, ncols: n, indptr: vec![0; n + 1], indices: vec![], values: vec![] };
         for (a, b, w) in all {
             out.indptr[a as usize + 1] += 1;
             out.indices.push(b);

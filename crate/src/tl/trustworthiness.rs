@@ -49,7 +49,10 @@ pub fn trustworthiness(x: ArrayView2<f64>, embedding: ArrayView2<f64>, k: usize)
         for (r, i) in block.enumerate() {
             let mut row = distances.row_mut(r);
             row[i] = f64::INFINITY;
-            lost += excess(row.as_slice().expect("rows lie together"), near.row(i).as_slice().expect("rows lie together"));
+            lost += excess(
+                row.as_slice().expect("rows lie together"),
+                near.row(i).as_slice().expect("rows lie together"),
+            );
         }
         Ok(lost)
     });

@@ -21,7 +21,10 @@ pub(super) fn refine(
     // Place of each node in its community.
     let mut place = vec![0u32; label.len()];
     for c in 0..communities {
-        list[start[c]..start[c + 1]].iter().enumerate().for_each(|(i, &v)| place[v as usize] = i as u32);
+        list[start[c]..start[c + 1]]
+            .iter()
+            .enumerate()
+            .for_each(|(i, &v)| place[v as usize] = i as u32);
     }
     let refined: Vec<Vec<u32>> = (0..communities)
         .into_par_iter()
@@ -57,9 +60,8 @@ fn one(
     let total = strength.iter().fold([0.0; 2], |t, s| [t[0] + s[0], t[1] + s[1]]);
     // What a part would weigh with the rest of the community if edges fell at random.
     let by_chance = |[o, i]: [f64; 2]| factor * (o * (total[1] - i) + i * (total[0] - o));
-    let inside = |v: u32| {
-        graph.row(v as usize).iter().filter(move |e| label[e.to as usize] == community)
-    };
+    let inside =
+        |v: u32| graph.row(v as usize).iter().filter(move |e| label[e.to as usize] == community);
     // Weight of the edges from each part to the rest of the community.
     let mut border: Vec<f64> =
         nodes.iter().map(|&v| inside(v).map(|e| f64::from(e.weight)).sum()).collect();

@@ -79,9 +79,9 @@ pub(super) fn repulsion(y: &[[f32; 2]], angle: f32) -> Repulsion {
 /// Lower corner and side of the square around all points.
 fn extent(y: &[[f32; 2]]) -> (f32, f32, f32) {
     let start = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
-    let [x0, y0, x1, y1] = y.iter().fold(start, |m, p| {
-        [m[0].min(p[0]), m[1].min(p[1]), m[2].max(p[0]), m[3].max(p[1])]
-    });
+    let [x0, y0, x1, y1] = y
+        .iter()
+        .fold(start, |m, p| [m[0].min(p[0]), m[1].min(p[1]), m[2].max(p[0]), m[3].max(p[1])]);
     (x0, y0, (x1 - x0).max(y1 - y0).max(f32::MIN_POSITIVE))
 }
 
@@ -271,7 +271,9 @@ mod tests {
     fn forces_are_those_of_all_pairs() {
         let mut rng = Rng::new(3);
         let mut cloud = |n: usize, scale: f64| -> Vec<[f32; 2]> {
-            (0..n).map(|i| [0, 1].map(|_| (scale * (rng.normal() + (i % 3) as f64)) as f32)).collect()
+            (0..n)
+                .map(|i| [0, 1].map(|_| (scale * (rng.normal() + (i % 3) as f64)) as f32))
+                .collect()
         };
         for (y, angle, tolerance) in [
             (cloud(1000, 10.0), 0.0, 1e-4),

@@ -6,7 +6,7 @@
 
 use super::super::graph::{components, subgraph};
 use crate::error::Result;
-use crate::linalg::{Csr, KdTree, eigh, parts, pca, PcaSolver};
+use crate::linalg::{Csr, KdTree, PcaSolver, eigh, parts, pca};
 use crate::progress::check_interrupt;
 use crate::rng::{self, Rng};
 use ndarray::{Array2, ArrayView2, s};
@@ -192,10 +192,8 @@ fn product(graph: &Csr<f32>, scale: &[f32], v: &[f32]) -> Vec<f32> {
 
 /// Divides by the length, which it returns.
 fn normalise(v: &mut [f32]) -> f64 {
-    let partial: Vec<f64> = v
-        .par_chunks(4096)
-        .map(|c| c.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
-        .collect();
+    let partial: Vec<f64> =
+        v.par_chunks(4096).map(|c| c.iter().map(|&x| f64::from(x) * f64::from(x)).sum()).collect();
     let length = partial.iter().sum::<f64>().sqrt();
     if length > 0.0 {
         let factor = (1.0 / length) as f32;
@@ -327,7 +325,10 @@ mod tests {
     #[test]
     fn vectors_are_those_of_the_dense_matrix() {
         // A ribbon, whose eigenvalues lie close together.
-        let x = Array2::from_shape_fn((700, 2), |(i, d)| if d == 0 { i as f64 } else { (i % 5) as f64 });
+        let x = Array2::from_shape_fn(
+            (700, 2),
+            |(i, d)| if d == 0 { i as f64 } else { (i % 5) as f64 },
+        );
         for (g, tolerance) in
             [(neighbours(&x, 12), 1e-2), (neighbours(&clouds(1, 400, 4, 1.0), 10), 1e-3)]
         {
@@ -335,9 +336,8 @@ mod tests {
             let (_, expected) = dense(&g);
             let got = same_with_any_threads(|| eigenvectors(&g, 3, 1).unwrap());
             for j in 0..3 {
-                let cos: f64 = (0..g.nrows)
-                    .map(|v| f64::from(got[[v, j]]) * expected[[v, j + 1]])
-                    .sum();
+                let cos: f64 =
+                    (0..g.nrows).map(|v| f64::from(got[[v, j]]) * expected[[v, j + 1]]).sum();
                 assert!(1.0 - cos.abs() < tolerance, "vector {j}: {cos}");
             }
         }
