@@ -314,7 +314,8 @@ fn exp2<const FMA: bool>(y: f32) -> f32 {
     let k = shifted - 12_582_912.0;
     let f = y - k;
     let mut p = 1.540_353e-4;
-    for c in [1.333_355_8e-3, 9.618_129e-3, 5.550_410_9e-2, 0.240_226_5, 0.693_147_2, 1.0] {
+    for c in [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0]
+    {
         p = fma::<FMA>(p, f, c);
     }
     let k = (shifted.to_bits() as i32).wrapping_sub(0x4b40_0000);
