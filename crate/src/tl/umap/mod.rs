@@ -205,12 +205,12 @@ pub struct UmapFit {
 
 /// Embeds the cells by UMAP of their neighbour graph.
 ///
-/// The steps are those of `scanpy.tl.umap` 1.11.5 with umap-learn 0.5.12: `a` and `b` within 1e-6,
-/// the same start (eigenvectors of the normalised Laplacian, components of the graph apart), the
-/// same forces, rates and schedule. The points themselves depend on random samples in either. Here
-/// the vertices of an epoch move in 16 batches, each on all threads; the same seed gives the same
-/// bits for any number of threads, and the trustworthiness is that of umap-learn. A graph that is
-/// not symmetric is used as (A + Aᵀ)/2. A cell without neighbours stays where it starts.
+/// The steps are those of `scanpy.tl.umap` 1.11.5 with umap-learn 0.5.12: `a` and `b` within 1e-6
+/// (relative above 1), the same start (eigenvectors of the normalised Laplacian, components of the
+/// graph apart), the same forces, rates and schedule. The points themselves depend on random samples
+/// in either. Here the vertices of an epoch move in 16 batches, each on all threads; the same seed
+/// gives the same bits for any number of threads. A graph that is not symmetric is used as
+/// (A + Aᵀ)/2. A cell without neighbours stays where it starts.
 ///
 /// Writes `obsm["X_umap"]` (n_obs × n_components, `f32`) and `uns["umap"]` with `params` (`a`, `b`,
 /// and `random_state` unless it is 0).
