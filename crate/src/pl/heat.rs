@@ -181,14 +181,19 @@ impl Placed {
         self.plot.y0 + (row + self.pads.1) * self.pitch.1
     }
 
-    /// The area of a cell, its edges on whole pixels of a dense screen, so that neighbours touch.
+    /// The area of a cell, its edges on whole pixels (of a dense screen where cells are small), so
+    /// that neighbours touch.
     pub fn cell(&self, row: usize, column: usize) -> Rect {
-        let snap = |v: f64| (2.0 * v).round() / 2.0;
+        let snap = |v: f64, pitch: f64| {
+            let unit = if pitch >= 8.0 { 1.0 } else { 2.0 };
+            (unit * v).round() / unit
+        };
+        let (w, h) = self.pitch;
         Rect {
-            x0: snap(self.x(column as f64)),
-            x1: snap(self.x(column as f64 + 1.0)),
-            y0: snap(self.y(row as f64)),
-            y1: snap(self.y(row as f64 + 1.0)),
+            x0: snap(self.x(column as f64), w),
+            x1: snap(self.x(column as f64 + 1.0), w),
+            y0: snap(self.y(row as f64), h),
+            y1: snap(self.y(row as f64 + 1.0), h),
         }
     }
 

@@ -49,7 +49,7 @@ struct Style {
 /// by the median. The violins of a row share their axis, which runs from the smallest to the
 /// largest value of the row.
 ///
-/// Medians match those of `scanpy.pl.stacked_violin` 1.11.5 exactly, densities within 1e-3 of
+/// Medians match those of `scanpy.pl.stacked_violin` 1.11.5 within 1e-6, densities within 1e-3 of
 /// their maximum.
 ///
 /// # Errors

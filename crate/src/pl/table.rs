@@ -149,10 +149,11 @@ pub(super) fn medians(values: &[f64], width: usize, groups: &Grouping) -> Vec<f6
     use rayon::prelude::*;
     let order: Vec<usize> = (0..groups.len()).collect();
     let cells = groups.cells(&order);
-    let mut start = vec![0; groups.len() + 1];
-    for g in 0..groups.len() {
-        start[g + 1] = start[g] + groups.sizes[g];
-    }
+    let mut start = vec![0];
+    start.extend(groups.sizes.iter().scan(0, |end, size| {
+        *end += size;
+        Some(*end)
+    }));
     let median = |at: usize| {
         let (g, k) = (at / width, at % width);
         let cells = &cells[start[g]..start[g + 1]];
