@@ -20,8 +20,8 @@ pub use crate::progress::{self, Progress};
 pub use crate::tl::KMeans;
 pub use crate::tl::{CorrMethod, FilterRankedGenes, RankGenes, RankGenesDf, RankMethod};
 pub use crate::tl::{Correlation, Dendrogram, Enrich, Linkage, Mclust, ScoreGenes};
-pub use crate::tl::{Integration, IntegrationScores};
 pub use crate::tl::{InitPos, Leiden, Tsne, Umap};
+pub use crate::tl::{Integration, IntegrationScores};
 pub use crate::{io, pl, pp, tl};
 
 pub use candle_core::{self, Tensor};

@@ -32,15 +32,12 @@ def report(what, difference, limit):
         bad.append(f"{what} of {slide}: {difference} > {limit}")
 
 
-def relative(a, b):
-    """Largest difference as a part of the larger of 1e-3 and the number; NaN and inf must agree."""
 def relative(a, b, floor=1e-3):
     """Largest difference as a part of the larger of `floor` and the number; NaN and inf must agree."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     if not (np.isfinite(a) == np.isfinite(b)).all():
         return np.inf
-    d = np.abs(a - b) / np.maximum(np.abs(b), 1e-3)
     d = np.abs(a - b) / np.maximum(np.abs(b), floor)
     return float(np.max(np.where(same, 0, d), initial=0))
 
@@ -51,13 +48,6 @@ def hvg(base):
         for top in [1000] if v3 else [None, 1000]:
             for batch in [None, "batch"]:
                 a = base.copy()
-                sc.pp.highly_variable_genes(
-                    a,
-                    flavor=flavor,
-                    n_top_genes=top,
-                    batch_key=batch,
-                    layer="counts" if v3 else None,
-                )
                 layer = "counts" if v3 else None
                 # scanpy leaves genes of equal normalised variance, which are many in a batch, in no
                 # order; ours is theirs by index.
@@ -72,24 +62,6 @@ def hvg(base):
                 if sorted(columns) != sorted(mine):
                     bad.append(f"{name}: columns {mine}, not {columns}")
                 for c in columns:
-                    if ours.var[c].dtype != a.var[c].dtype:
-                        bad.append(f"{name}: {c} is {ours.var[c].dtype}, not {a.var[c].dtype}")
-                numbers = [c for c in columns if c not in RANKED]
-                worst = max(relative(ours.var[c], a.var[c]) for c in numbers)
-                report(name, worst, 1e-4)
-                # scanpy leaves genes of equal normalised variance in no order.
-                chosen = np.array(a.var["highly_variable"]), np.array(ours.var["highly_variable"])
-                apart = int((chosen[0] != chosen[1]).sum())
-                report(f"{name}: genes chosen otherwise", apart, 0)
-                if v3:
-                    r, s = a.var["highly_variable_rank"], ours.var["highly_variable_rank"]
-                    other = ~((r == s) | (r.isna() & s.isna()))
-                    tied = a.var["variances_norm"].duplicated(keep=False)
-                    many = int((other & ~tied).sum())
-                    report(f"{name}: ranks", many, 60 if batch else 0)
-
-
-RANKED = {"highly_variable", "highly_variable_rank", "highly_variable_nbatches"}
                     if ours.var[c].dtype.kind != a.var[c].dtype.kind:
                         bad.append(f"{name}: {c} is {ours.var[c].dtype}, not {a.var[c].dtype}")
                 numbers = [c for c in columns if c not in RANKED and c != "highly_variable"]
@@ -145,7 +117,6 @@ def values(few):
     report("scale a layer", apart(a.layers["counts"], ours.layers["counts"]), 1e-4)
 
     a, ours = few.copy(), read("normalize_total-exclude")
-    sc.pp.normalize_total(a, layer="counts", exclude_highly_expressed=True, max_fraction=0.02)
     options = dict(target_sum=1e4, exclude_highly_expressed=True, max_fraction=0.02)
     sc.pp.normalize_total(a, layer="counts", **options)
     x, y = dense(a.layers["counts"]), dense(ours.layers["counts"])
@@ -192,7 +163,6 @@ def neighbours(ours):
         report(f"neighbors {name}: other neighbours", int((sets(d) != sets(mine)).sum()), 0)
         report(f"neighbors {name}: distances", float(abs(d - mine).max()), 1e-5)
         c, mine = a.obsp["connectivities"], ours.obsp[f"{name}_connectivities"]
-        report(f"neighbors {name}: connectivities", float(abs(c - mine).max()), 1e-4)
         # Of cosine distances scanpy has 6 digits after the point, as they are made in float32.
         limit = 1e-3 if name == "cosine" else 1e-4
         report(f"neighbors {name}: connectivities", float(abs(c - mine).max()), limit)

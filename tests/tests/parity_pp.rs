@@ -92,7 +92,6 @@ fn values(base: &AnnData, save: &dyn Fn(&str, &AnnData)) {
         pp::scale(a, Scale::default().zero_center(false).layer("counts")).unwrap();
     });
     change("normalize_total-exclude", &|a| {
-        let options = NormalizeTotal::default().layer("counts").exclude_highly_expressed(0.02);
         // Without a target scanpy takes the median with cells without counts for sparse matrices,
         // and without them for dense ones.
         let options = NormalizeTotal::from(1e4).layer("counts").exclude_highly_expressed(0.02);

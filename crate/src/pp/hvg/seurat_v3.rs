@@ -125,9 +125,6 @@ pub(super) fn run(adata: &mut AnnData, options: &Hvg, paper: bool) -> Result<()>
     }
     let mut mask = vec![false; m];
     order[..top].iter().for_each(|&g| mask[g] = true);
-    let mean_norm =
-        (0..m).map(|g| norms.iter().map(|v| v[g]).sum::<f64>() / norms.len() as f64).collect();
-    let mean_norm: Vec<f64> = mean_norm;
     let mean_of = |g: usize| norms.iter().map(|v| v[g]).sum::<f64>() / norms.len() as f64;
     let mean_norm: Vec<f64> = (0..m).map(mean_of).collect();
 
