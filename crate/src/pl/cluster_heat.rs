@@ -2,7 +2,8 @@
 
 use super::canvas::Canvas;
 use super::figure::{Figure, Frame, Plot};
-use super::heat::{Edge, Grid, cells};
+use super::heat::{Edge, Grid};
+use super::heat_cells::cells;
 use super::heat_key::GridKey;
 use super::neighbourhood::{Clusters, array, result};
 use super::norm::{Norm, Shades};
