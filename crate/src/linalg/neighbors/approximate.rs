@@ -18,8 +18,9 @@ const FEW: usize = 4096;
 /// than n: rows are sorted into cells of some 256 by k-means, each row is compared with those of the
 /// 10 cells around it, and then with the neighbours of its neighbours.
 ///
-/// With k = 15, more than 98 % of the neighbours it gives are the true ones on data like cells in 50
-/// principal components; distances are exact. Up to 4,096 rows, and where a cell would hold hardly
+/// On 50 columns with clusters and a falling spectrum, as principal components of cells have, 99.9 %
+/// of the 14 neighbours it gives are the true ones for 50,000 and 100,000 rows and 97.7 % for 500,000;
+/// distances are exact. Up to 4,096 rows, and where a cell would hold hardly
 /// more than `k` rows, the search is exact. The same seed gives the same bits for any number of
 /// threads. Memory beside the result: an `f32` copy of `x` and some 200 bytes a row.
 ///
