@@ -254,6 +254,27 @@ def mixing(a, ours, slide):
     check("silhouette_batch (scib-metrics)", slide, g["silhouette_batch"], scib_metrics.silhouette_batch(xk, label, batch), 1e-4)
 
 
+def continuity(a, ours, slide):
+    """As SDMBench computes them."""
+    from scipy.spatial.distance import cdist
+
+    known = a.obs["label"].notna().to_numpy()
+    label, place = a.obs["label"][known].astype(str).to_numpy(), a.obsm["spatial"][known].astype(float)
+    scaled = (place - place.mean(0)) / place.std(0)
+    nearest = 0.0
+    for group in np.unique(label):
+        part = scaled[label == group]
+        if len(part) > 2:
+            d = cdist(part, part)
+            np.fill_diagonal(d, np.inf)
+            nearest += d.min(1).sum()
+    check("chaos", slide, ours["geometry"]["chaos"], nearest / len(label), 1e-10)
+    d = cdist(place, place)
+    near = np.argsort(d, axis=1, kind="stable")[:, :11]
+    abnormal = ((label[near] != label[:, None]).sum(1) > 5).mean()
+    check("pas", slide, ours["geometry"]["pas"], abnormal, 2e-3)  # equal distances on a grid
+
+
 def mixtures(a, ours, slide):
     from sklearn.mixture import GaussianMixture
 
@@ -374,6 +395,7 @@ def main():
             scores(a, ours, slide)
         metrics(a, ours, slide)
         mixing(a, ours, slide)
+        continuity(a, ours, slide)
         mixtures(a, ours, slide)
         enrichment(ours, slide)
     if bad:

@@ -35,7 +35,7 @@ fn prepared(path: &Path, truth: Option<&str>) -> AnnData {
     let middle = place.column(0).mean().unwrap();
     let half: Vec<usize> = place.column(0).iter().map(|&x| usize::from(x > middle)).collect();
     a.obs.insert("half", Categorical::from_numbers(&half)).unwrap();
-    a.obsm.retain(|k, _| k == "X_pca");
+    a.obsm.retain(|k, _| k == "X_pca" || k == "spatial");
     a.uns.retain(|k, _| k == "log1p");
     a
 }
@@ -100,7 +100,7 @@ fn agreement(a: &AnnData) -> Json {
     })
 }
 
-fn geometry(a: &AnnData) -> Json {
+fn geometry(a: &AnnData, place: &Array2<f64>) -> Json {
     let x = a.obsm("X_pca").unwrap().to_array_f64();
     let (label, half) = (a.obs_column("label").unwrap(), a.obs_column("half").unwrap());
     json!({
@@ -112,6 +112,8 @@ fn geometry(a: &AnnData) -> Json {
         "silhouette_batch": tl::silhouette_batch(x.view(), label, half).unwrap(),
         "lisi": tl::lisi(x.view(), half, 30.0).unwrap(),
         "ilisi": tl::ilisi(x.view(), half, 30.0).unwrap(),
+        "chaos": tl::chaos(place.view(), label).unwrap(),
+        "pas": tl::pas(place.view(), label).unwrap(),
         "clisi": tl::clisi(x.view(), label, 30.0).unwrap(),
     })
 }
@@ -300,7 +302,7 @@ fn real_slides_equal_the_references() {
                 {"key": "tree3", "kwargs": {"n_pcs": 7, "linkage_method": "single"}},
             ],
             "agreement": agreement(&a),
-            "geometry": geometry(&a),
+            "geometry": geometry(&a, &a.spatial().unwrap()),
             "classification": predictions(&mut a),
             "correlation": correlations(&a),
             "mixtures": mixtures(&a),

@@ -59,7 +59,7 @@ impl Contingency {
         let term = |&(&(i, j), &c): &(&(usize, usize), &u64)| {
             c as f64 / n * (ln(c) + n.ln() - ln(self.rows[i]) - ln(self.columns[j]))
         };
-        pairs.iter().map(term).sum()
+        pairs.iter().map(term).sum::<f64>().max(0.0)
     }
 }
 

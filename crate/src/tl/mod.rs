@@ -4,6 +4,7 @@
 
 mod agreement;
 mod classification;
+mod continuity;
 mod correlate;
 mod dendrogram;
 mod enrich;
@@ -28,6 +29,7 @@ pub use agreement::{VMeasure, adjusted_mutual_info, fowlkes_mallows, purity, v_m
 pub use classification::{
     Classes, Classification, average_precision, classification, roc_auc, roc_auc_ovr,
 };
+pub use continuity::{chaos, pas};
 pub use correlate::{pearson_columns, spearman_columns};
 pub use dendrogram::{Correlation, Dendrogram, dendrogram};
 pub use enrich::{Enrich, enrich};

@@ -463,7 +463,7 @@ mod tests {
         assert!(e.contains("EII, VII"), "{e}");
         assert!(Mclust::new(2).tol(-1.0).fit(x.view()).is_err());
         assert!(Mclust::new(5).subset(3).fit(x.view()).is_err());
-        assert!(mclust_bic(x.view(), 3..=2, Mclust::new(1)).is_err());
+        assert!(mclust_bic(x.view(), RangeInclusive::new(3, 2), Mclust::new(1)).is_err());
         x.column_mut(1).fill(2.5);
         let e = Mclust::new(2).fit(x.view()).unwrap_err().to_string();
         assert!(e.contains("column 1 is constant"), "{e}");

@@ -314,7 +314,7 @@ impl Groups {
         }
         let reference = names.iter().position(|n| !rest && *n == options.reference);
         let tested = names.len() - usize::from(reference.is_some());
-        if tested == 0 || (rest && sizes.iter().any(|&n| n == column.codes.len())) {
+        if tested == 0 || (rest && sizes.contains(&column.codes.len())) {
             let reason = "needs at least two groups, so that there is something to compare";
             return Err(Error::data(what(), reason));
         }

@@ -25,6 +25,12 @@ impl From<&str> for RankGenesDf {
     }
 }
 
+impl From<&String> for RankGenesDf {
+    fn from(group: &String) -> Self {
+        RankGenesDf::of([group])
+    }
+}
+
 impl From<String> for RankGenesDf {
     fn from(group: String) -> Self {
         RankGenesDf::of([group])
