@@ -240,12 +240,12 @@ pub fn ripley(adata: &AnnData, cluster_key: &str, mode: &str) -> Figure<RipleyPl
             Error::missing_key("the table of Ripley's statistic", "column", cluster_key, keys)
         })?;
         let mut observed = Vec::with_capacity(bins.len());
-        for i in 0..bins.len() {
+        for (i, (&bin, &value)) in bins.iter().zip(&stats).enumerate() {
             let label = labels.text(i).unwrap_or_default();
             let absent =
                 || Error::missing_key("obs", "cluster of Ripley's table", &label, &clusters.names);
             let c = clusters.names.iter().position(|n| *n == label).ok_or_else(absent)?;
-            observed.push((c, bins[i], stats[i]));
+            observed.push((c, bin, value));
         }
         let sims = table("sims_stat")?;
         let mut all: Vec<(f64, f64)> =

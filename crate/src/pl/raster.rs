@@ -5,6 +5,7 @@ use super::palette::Color;
 use super::text;
 use crate::image::{Filter, Image};
 use ab_glyph_rasterizer::{Point, Rasterizer, point};
+use rayon::prelude::*;
 
 /// Pixels with premultiplied alpha.
 pub(crate) struct Pixels {
@@ -79,9 +80,8 @@ impl Pixels {
             }
             Shape::Segments { ends, width, color } => {
                 let radius = (width * ratio as f32 / 2.0).max(0.05);
-                for &[x0, y0, x1, y1] in ends {
-                    self.segment(scale(&[x0, y0]), scale(&[x1, y1]), radius, *color, window);
-                }
+                let r = ratio as f32;
+                self.segments(ends, r, radius, *color, window);
             }
             Shape::Spots { shape, centers, radius, colors } => {
                 let radius = (radius * ratio as f32).max(0.5);
@@ -131,16 +131,32 @@ impl Pixels {
     /// Lays `color` over the pixel with a part of it covered.
     #[inline]
     fn blend(&mut self, x: i32, y: i32, color: Color, coverage: f32) {
-        let pixel = &mut self.data[y as usize * self.width + x as usize];
-        if coverage >= 1.0 && color.alpha >= 1.0 {
-            *pixel = [color.r, color.g, color.b, 255];
-            return;
-        }
-        let source = premultiply(color, coverage.min(1.0));
-        let rest = 255 - u32::from(source[3]);
-        for (p, s) in pixel.iter_mut().zip(source) {
-            *p = (u32::from(s) + (u32::from(*p) * rest + 127) / 255).min(255) as u8;
-        }
+        lay(&mut self.data[y as usize * self.width + x as usize], color, coverage);
+    }
+
+    /// Many thin lines. Threads share the picture by bands of rows, in each of which the lines are
+    /// drawn in their order, so that the picture does not depend on their number.
+    fn segments(
+        &mut self,
+        ends: &[[f32; 4]],
+        ratio: f32,
+        radius: f32,
+        color: Color,
+        window: Window,
+    ) {
+        const ROWS: usize = 64;
+        let width = self.width;
+        let draw = |(k, rows): (usize, &mut [[u8; 4]])| {
+            let top = (k * ROWS) as i32;
+            let bottom = top + (rows.len() / width) as i32;
+            let window = Window { y0: window.y0.max(top), y1: window.y1.min(bottom), ..window };
+            let mut band = Band { rows, width, top, window };
+            for e in ends {
+                let [x0, y0, x1, y1] = e.map(|v| v * ratio);
+                band.segment([x0, y0], [x1, y1], radius, color);
+            }
+        };
+        self.data.par_chunks_mut(ROWS * width).enumerate().for_each(draw);
     }
 
     fn disc(&mut self, [x, y]: [f32; 2], radius: f32, color: Color, window: Window) {
@@ -155,43 +171,6 @@ impl Pixels {
                 if square < reach * reach {
                     let inside = reach - square.sqrt();
                     self.blend(px, py, color, inside.min(1.0));
-                }
-            }
-        }
-    }
-
-    /// A thin straight line with round ends: each pixel by its distance from the line.
-    fn segment(&mut self, a: [f32; 2], b: [f32; 2], radius: f32, color: Color, window: Window) {
-        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
-        let square = dx * dx + dy * dy;
-        if !square.is_finite() {
-            return;
-        }
-        // Thinner than a pixel: a pixel wide and the paler.
-        let (radius, strength) = (radius.max(0.5), (2.0 * radius).min(1.0));
-        let reach = radius + 0.5;
-        let low = |i: usize| a[i].min(b[i]) - reach;
-        let high = |i: usize| a[i].max(b[i]) + reach;
-        let length = square.sqrt();
-        let rows = (low(1).floor() as i32).max(window.y0)..(high(1).ceil() as i32).min(window.y1);
-        for y in rows {
-            let py = y as f32 + 0.5;
-            // The part of the row that the strip around the line crosses.
-            let (mut left, mut right) = (low(0), high(0));
-            if dy.abs() > 1e-3 * length {
-                let center = a[0] + (py - a[1]) / dy * dx;
-                let half = reach * length / dy.abs();
-                (left, right) = (left.max(center - half), right.min(center + half));
-            }
-            let columns =
-                (left.floor() as i32).max(window.x0)..(right.ceil() as i32).min(window.x1);
-            for x in columns {
-                let (ux, uy) = (x as f32 + 0.5 - a[0], py - a[1]);
-                let t =
-                    if square > 0.0 { ((ux * dx + uy * dy) / square).clamp(0.0, 1.0) } else { 0.0 };
-                let distance = (ux - t * dx).hypot(uy - t * dy);
-                if distance < reach {
-                    self.blend(x, y, color, strength * (reach - distance).min(1.0));
                 }
             }
         }
@@ -329,6 +308,71 @@ impl Pixels {
     }
 }
 
+/// Some rows of a picture.
+struct Band<'a> {
+    rows: &'a mut [[u8; 4]],
+    width: usize,
+    /// Which row of the picture the first is.
+    top: i32,
+    window: Window,
+}
+
+impl Band<'_> {
+    /// A thin straight line with round ends: each pixel by its distance from the line.
+    fn segment(&mut self, a: [f32; 2], b: [f32; 2], radius: f32, color: Color) {
+        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+        let square = dx * dx + dy * dy;
+        if !square.is_finite() {
+            return;
+        }
+        // Thinner than a pixel: a pixel wide and the paler.
+        let (radius, strength) = (radius.max(0.5), (2.0 * radius).min(1.0));
+        let reach = radius + 0.5;
+        let low = |i: usize| a[i].min(b[i]) - reach;
+        let high = |i: usize| a[i].max(b[i]) + reach;
+        let length = square.sqrt();
+        let rows = (low(1).floor() as i32).max(self.window.y0)
+            ..(high(1).ceil() as i32).min(self.window.y1);
+        for y in rows {
+            let py = y as f32 + 0.5;
+            // The part of the row that the strip around the line crosses.
+            let (mut left, mut right) = (low(0), high(0));
+            if dy.abs() > 1e-3 * length {
+                let center = a[0] + (py - a[1]) / dy * dx;
+                let half = reach * length / dy.abs();
+                (left, right) = (left.max(center - half), right.min(center + half));
+            }
+            let columns = (left.floor() as i32).max(self.window.x0)
+                ..(right.ceil() as i32).min(self.window.x1);
+            for x in columns {
+                let (ux, uy) = (x as f32 + 0.5 - a[0], py - a[1]);
+                let t =
+                    if square > 0.0 { ((ux * dx + uy * dy) / square).clamp(0.0, 1.0) } else { 0.0 };
+                let (vx, vy) = (ux - t * dx, uy - t * dy);
+                let distance = (vx * vx + vy * vy).sqrt();
+                if distance < reach {
+                    let at = (y - self.top) as usize * self.width + x as usize;
+                    lay(&mut self.rows[at], color, strength * (reach - distance).min(1.0));
+                }
+            }
+        }
+    }
+}
+
+/// Lays `color` over a pixel with a part of it covered.
+#[inline]
+fn lay(pixel: &mut [u8; 4], color: Color, coverage: f32) {
+    if coverage >= 1.0 && color.alpha >= 1.0 {
+        *pixel = [color.r, color.g, color.b, 255];
+        return;
+    }
+    let source = premultiply(color, coverage.min(1.0));
+    let rest = 255 - u32::from(source[3]);
+    for (p, s) in pixel.iter_mut().zip(source) {
+        *p = (u32::from(s) + (u32::from(*p) * rest + 127) / 255).min(255) as u8;
+    }
+}
+
 /// The corners of a hexagon that stands on one of them; `radius` is half its width.
 pub(crate) fn hexagon([x, y]: [f32; 2], radius: f32) -> [[f32; 2]; 6] {
     let corner = radius / 0.75f32.sqrt();
@@ -416,6 +460,15 @@ mod tests {
         let mut fill = Canvas::new(60.0, 60.0, Theme::Auto);
         fill.fill(Rect::at(10.25, 10.25, 20.5, 30.0), black);
         assert!((covered(&fill) - 20.5 * 30.0).abs() < 2.0);
+    }
+
+    #[test]
+    fn lines_are_the_same_with_any_number_of_threads() {
+        let mut canvas = Canvas::new(300.0, 300.0, Theme::Auto);
+        let end = |i: u32, k: u32| ((i * k) % 301) as f32;
+        let ends = (0..500).map(|i| [end(i, 7), end(i, 53), end(i, 111), end(i, 29)]).collect();
+        canvas.segments(ends, 0.4, Color::rgb(0, 90, 200).with_alpha(0.3));
+        crate::linalg::same_with_any_threads(|| Pixels::render(&canvas, 1.5).data);
     }
 
     #[test]

@@ -137,7 +137,7 @@ struct Groups {
 
 impl Violin {
     fn data(&self) -> Result<&Data> {
-        self.data.as_ref().map(|d| &**d).map_err(|e| again(e))
+        self.data.as_deref().map_err(|e| again(e))
     }
 
     /// The categories shown, in order.
