@@ -9,6 +9,7 @@ is too large.
 """
 
 import fractions
+import logging
 import sys
 import warnings
 
@@ -23,6 +24,7 @@ import squidpy as sq
 from scipy.spatial import ConvexHull
 
 matplotlib.use("Agg")
+logging.disable(logging.WARNING)
 
 name, path = sys.argv[1:]
 ours = ad.read_h5ad(path)
@@ -74,7 +76,8 @@ def same_graph(function, key, make, tied=None):
     report(f"{function} lengths", apart(md[r, c], td[r, c], relative=True), 1e-12)
     params = a.uns["spatial_neighbors"]["params"]
     mine = ours.uns[f"{key}_neighbors"]["params"]
-    assert list(params) == list(mine), (params, mine)
+    # A file keeps no order of keys.
+    assert set(params) == set(mine), (params, mine)
     for k, v in params.items():
         assert np.all(v == mine[k]) or v is None and mine[k] is None, (k, v, mine[k])
 
@@ -109,34 +112,54 @@ same_graph(
 )
 
 
-def on_circle(e):
-    """Whether an edge is a diagonal of points that lie on one circle, exactly or nearly so: then
-    triangulations may differ. Exact arithmetic on the two triangles beside the edge."""
-    near = np.argsort(((xy - (xy[e[0]] + xy[e[1]]) / 2.0) ** 2).sum(1))[:24]
+def empty_circle(e):
+    """Whether some circle through both ends of an edge has no spot inside, in exact arithmetic:
+    1 when it has room to move, 0 when it touches others (several triangulations are right), −1
+    when there is none and the edge is none of a Delaunay triangulation."""
     f = lambda i: [fractions.Fraction(float(v)) for v in xy[i]]
     p, q = f(e[0]), f(e[1])
-    side = lambda r: (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
-    best = {1: None, -1: None}
-    for i in near:
+    left, right = None, None
+    for i in range(n):
         r = f(i)
-        s = side(r)
-        if s == 0:
-            continue
-        # The centre of the circle through p, q and r lies at this place along the bisector.
+        s = (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
         a, b = [u - w for u, w in zip(p, r)], [u - w for u, w in zip(q, r)]
-        t = (a[0] * b[0] + a[1] * b[1]) / s
-        k = 1 if s > 0 else -1
-        if best[k] is None or (t < best[k] if k > 0 else t > best[k]):
-            best[k] = t
-    if best[1] is None or best[-1] is None:
-        return True  # at the hull: a sliver that exact and rounded predicates see differently
-    return abs(float(best[1] - best[-1])) < 1e-7
+        dot = a[0] * b[0] + a[1] * b[1]
+        if s == 0:
+            if dot < 0:
+                return -1
+            continue
+        # Where on the bisector the centre of the circle through p, q and r lies.
+        t = dot / s
+        if s > 0:
+            left = t if left is None else min(left, t)
+        else:
+            right = t if right is None else max(right, t)
+    if left is None or right is None or left > right:
+        return 1
+    return 0 if left == right else -1
 
 
-same_graph("delaunay", "delaunay", lambda a: g.spatial_neighbors_delaunay(a), on_circle)
-same_graph(
-    "delaunay, pruned", "pruned", lambda a: g.spatial_neighbors_delaunay(a, radius=(0.0, reach)), on_circle
-)
+def same_mesh(function, key, make):
+    """Where the graphs differ, exact arithmetic says who is right: every edge of ours must be one of
+    a Delaunay triangulation, and every edge that only squidpy has must be none, or one of several
+    that are right."""
+    a = base()
+    make(a)
+    one, two = edges(a.obsp["spatial_connectivities"]), edges(ours.obsp[f"{key}_connectivities"])
+    more = {e: empty_circle(e) for e in two - one if e[0] < e[1]}
+    less = {e: empty_circle(e) for e in one - two if e[0] < e[1]}
+    wrong = sum(v < 0 for v in more.values()) + sum(v > 0 for v in less.values())
+    ties = sum(v == 0 for v in less.values())
+    rounding = sum(v < 0 for v in less.values())
+    same = len(one & two) // 2
+    report(function, wrong, 0, f"wrong; {same} edges equal, {ties} squidpy's other choice on a circle, {rounding} its rounding")
+    m = ours.obsp[f"{key}_distances"].tocoo()
+    d = ((xy[m.row].astype(float) - xy[m.col]) ** 2).sum(1) ** 0.5
+    report(f"{function} lengths", apart(m.data, d, True), 1e-12)
+
+
+same_mesh("delaunay", "delaunay", lambda a: g.spatial_neighbors_delaunay(a))
+same_mesh("delaunay, pruned", "pruned", lambda a: g.spatial_neighbors_delaunay(a, radius=(0.0, reach)))
 
 # --- autocorrelation: on the same graph and numbers, in float64
 a = ad.AnnData(ours.X.astype("f8"), obs=ours.obs, var=ours.var, obsm={"spatial": xy})
@@ -163,11 +186,13 @@ for mode, key, stat in [("moran", "moranI", "I"), ("geary", "gearyC", "C")]:
         q = apart(mine["pval_norm_fdr_bh"], theirs["pval_norm_fdr_bh"])
         report(f"{mode} pval_norm_fdr_bh", q, 1e-9)
     f4 = single.uns[key].loc[theirs.index, stat]
-    report(f"{mode} {stat}, squidpy in float32", apart(mine[stat], f4), 1e-2, "(squidpy's own rounding)")
+    report(f"{mode} {stat}, squidpy in float32", apart(mine[stat], f4), 1e-6)
     genes = list(ours.uns[f"{key}_perms"].index)
     g.spatial_autocorr(a, mode=mode, genes=genes, n_perms=400, n_jobs=1, seed=1, **quiet)
     theirs, mine = a.uns[key].loc[genes], ours.uns[f"{key}_perms"]
     assert list(theirs.columns) == list(mine.columns), mine.columns
+    # Constant genes: NaN here, whatever was in memory there.
+    theirs, mine = theirs[~theirs[stat].isna()], mine[~mine[stat].isna()]
     # ln of the ratio of two variances of 400 draws: deviation √(2·2/400).
     report(f"{mode} var_sim, ln of ratio", np.abs(np.log(mine["var_sim"] / theirs["var_sim"])).max(), 0.5)
     # Two shares of 400 each: deviation at most √(2·¼/400).
@@ -200,7 +225,20 @@ for seed in (1, 2):
 # --- co-occurrence
 mine = ours.uns["cluster_co_occurrence"]
 g.co_occurrence(a, "cluster", interval=mine["interval"])
-report("co_occurrence, same distances", apart(mine["occ"], a.uns["cluster_co_occurrence"]["occ"]), 1e-4)
+report("co_occurrence, same distances", apart(mine["occ"], a.uns["cluster_co_occurrence"]["occ"]), 1e-3)
+# By the definition in float64: spots of a grid have many pairs at one distance, which float32 puts
+# on either side of a limit together.
+codes, k = a.obs["cluster"].cat.codes.to_numpy(), len(a.obs["cluster"].cat.categories)
+pairs = np.zeros((k, k, len(mine["interval"]) - 1))
+limits = mine["interval"][1:].astype("f8") ** 2
+for i in range(n):
+    d = ((xy.astype("f8") - xy[i]) ** 2).sum(1)
+    d[i] = np.inf
+    for r, limit in enumerate(limits):
+        pairs[codes[i], :, r] += np.bincount(codes[d <= limit], minlength=k)
+near = pairs.sum(0)
+exact = (pairs / near[:, None, :]).transpose(1, 0, 2) / (near / near.sum(0))[:, None, :]
+report("co_occurrence, definition in float64", apart(mine["occ"], exact), 1e-12)
 g.co_occurrence(a, "cluster")
 theirs = a.uns["cluster_co_occurrence"]["interval"]
 report("co_occurrence distances", apart(mine["interval"], theirs, True), 1e-2, "(the first two spots are in either order)")
@@ -210,7 +248,7 @@ hull = ConvexHull(xy)
 for mode in "FGL":
     g.ripley(a, "cluster", mode=mode, n_simulations=100)
     mine, theirs = ours.uns[f"cluster_ripley_{mode}"], a.uns[f"cluster_ripley_{mode}"]
-    assert list(mine) == list(theirs), list(mine)
+    assert set(mine) == set(theirs), list(mine)
     report(f"ripley {mode} bins", apart(mine["bins"], theirs["bins"], True), 1e-12)
     stat = f"{mode}_stat"
     for table in (stat, "sims_stat"):
@@ -236,7 +274,7 @@ if "sepal_score" in ours.uns:
     a.obsp["spatial_connectivities"] = ours.obsp["grid_connectivities"]
     g.sepal(a, max_neighs=6, genes=list(mine.index), n_iter=30000, n_jobs=2, **quiet)
     theirs = a.uns["sepal_score"].loc[mine.index]
-    report("sepal, 16 genes", apart(mine, theirs), 0.0011, "(a step is 0.001)")
+    report("sepal, 8 genes", apart(mine, theirs), 0.0011, "(a step is 0.001)")
 
 # --- squidpy draws from what we wrote
 p = sq.pl

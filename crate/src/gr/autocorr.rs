@@ -167,9 +167,10 @@ impl SpatialAutocorr {
 /// Geary's C (Geary, 1954).
 ///
 /// Matches `squidpy.gr.spatial_autocorr` 1.8.2: statistics and variances within 1e-10 of it on
-/// `float64` data (on `float32` data squidpy computes in that type and is up to 1e-5 off); p-values
-/// within 1e-8 relative, and tails are not cut to 0 below 1e-16. Permutations are squidpy's kind,
-/// which shuffles the rows of the weights and not the values, drawn from our own generator.
+/// `float64` data, 1e-6 on `float32` data, which squidpy sums in that type in part; p-values within
+/// 1e-9, and tails are not cut to 0 below 1e-16. Permutations are squidpy's kind,
+/// which shuffles the rows of the weights and not the values, drawn from our own generator;
+/// those with the observed statistic itself count half (squidpy leaves them to rounding).
 ///
 /// Writes `uns["moranI"]` or `uns["gearyC"]`, a table with one row a feature, sorted so that the
 /// clearest pattern is first: `I` or `C`, `pval_norm` and `var_norm` (under normality); with
@@ -276,8 +277,8 @@ fn by_permutation(
     let all = 0..score.len();
     let z = |f: usize| (score[f] - sim.mean[f]) / sim.variance[f].sqrt();
     let rank = |f: usize| {
-        let above = sim.at_least[f].min(n_perms as u32 - sim.at_least[f]);
-        let p = f64::from(above + 1) / (n_perms as f64 + 1.0);
+        let above = sim.above[f].min(n_perms as f64 - sim.above[f]);
+        let p = (above + 1.0) / (n_perms as f64 + 1.0);
         if score[f].is_nan() { f64::NAN } else { p }
     };
     Ok(vec![

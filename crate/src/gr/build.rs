@@ -167,19 +167,24 @@ pub(super) fn rings(first: Edges, rings: usize) -> Result<Edges> {
         return Ok(first);
     }
     Edges::from_rows(first.n(), |i, row| {
-        // Rings of a grid are small: a list is searched faster than a table of all points made.
-        let mut seen = std::collections::HashSet::from([i as u32]);
+        // Sorted lists: rings of a grid are small, and a table of all spots for each is not.
+        let mut seen = vec![i as u32];
         let mut frontier = vec![i as u32];
         for ring in 1..=rings {
-            let mut next = Vec::new();
+            let mut next: Vec<u32> = Vec::with_capacity(6 * frontier.len());
             for &p in &frontier {
                 let range = first.indptr[p as usize]..first.indptr[p as usize + 1];
-                next.extend(first.indices[range].iter().filter(|&&q| seen.insert(q)));
+                next.extend_from_slice(&first.indices[range]);
             }
-            row.extend(next.iter().map(|&q| (q, ring as f64)));
+            next.sort_unstable();
+            next.dedup();
+            next.retain(|q| seen.binary_search(q).is_err());
             if next.is_empty() {
                 break;
             }
+            row.extend(next.iter().map(|&q| (q, ring as f64)));
+            seen.extend_from_slice(&next);
+            seen.sort_unstable();
             frontier = next;
         }
     })

@@ -61,13 +61,14 @@ impl Bins {
 }
 
 /// For each ordered pair of labels and each limit (on the squared distance, rising) the number of
-/// ordered pairs of different points at most that far apart: `k × k × limits`, row-major.
+/// ordered pairs of different points at most that far apart: `k × k × limits`, row-major. With a
+/// title progress is shown.
 pub(super) fn counts(
     points: &[[f64; 2]],
     labels: &[u32],
     k: usize,
     limits: &[f64],
-    title: &str,
+    title: Option<&str>,
 ) -> Result<Vec<u64>> {
     let (n, bins) = (points.len(), limits.len());
     if n < 2 || bins == 0 || limits[bins - 1] < 0.0 {
@@ -79,7 +80,8 @@ pub(super) fn counts(
     let finder = Bins::new(limits);
     let furthest = limits[bins - 1];
 
-    let total = Mutex::new((vec![0u64; k * k * bins], Progress::new(title, cells.len() as u64)));
+    let progress = title.map(|title| Progress::new(title, cells.len() as u64));
+    let total = Mutex::new((vec![0u64; k * k * bins], progress));
     let first = |counts: &mut [u64], c: usize| {
         let cell = &cells[c];
         for p in cell.start..cell.end {
@@ -116,10 +118,12 @@ pub(super) fn counts(
         (start..end).for_each(|c| first(&mut mine, c));
         let mut total = total.lock().unwrap_or_else(|e| e.into_inner());
         total.0.iter_mut().zip(&mine).for_each(|(t, m)| *t += m);
-        total.1.tick((end - start) as u64)
+        total.1.as_mut().map_or(Ok(()), |bar| bar.tick((end - start) as u64))
     })?;
     let (once, progress) = total.into_inner().unwrap_or_else(|e| e.into_inner());
-    progress.finish();
+    if let Some(bar) = progress {
+        bar.finish();
+    }
 
     // Each pair was met once: count it from both ends, and up to each limit.
     let mut both = vec![0u64; k * k * bins];
@@ -271,11 +275,11 @@ mod tests {
                 [vec![0.0, 1.0, 2.0, 9.0, 100.0], vec![0.5], vec![0.0], vec![4.0, 4.0, 1e9]]
             {
                 let got =
-                    same_with_any_threads(|| counts(&points, &labels, 5, &limits, "test").unwrap());
+                    same_with_any_threads(|| counts(&points, &labels, 5, &limits, None).unwrap());
                 assert_eq!(got, brute(&points, &labels, 5, &limits), "{limits:?}");
             }
         }
-        assert_eq!(counts(&[[0.0, 0.0]], &[0], 1, &[1.0], "test").unwrap(), [0]);
+        assert_eq!(counts(&[[0.0, 0.0]], &[0], 1, &[1.0], None).unwrap(), [0]);
     }
 
     #[test]

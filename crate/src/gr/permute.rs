@@ -15,8 +15,8 @@ use rayon::prelude::*;
 /// What the permutations say of each feature.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Simulated {
-    /// Permutations with a statistic of at least the observed one.
-    pub at_least: Vec<u32>,
+    /// Permutations with a statistic above the observed one; one that is equal to it counts half.
+    pub above: Vec<f64>,
     /// Mean of the statistics.
     pub mean: Vec<f64>,
     /// Their variance (ddof 0).
@@ -29,7 +29,7 @@ const PERMUTATIONS: usize = 48 << 20;
 /// Sums over permutations for a block of features.
 #[derive(Clone, Copy, Default)]
 struct Sums {
-    at_least: [u32; LANES],
+    above: [f64; LANES],
     sum: [f64; LANES],
     square: [f64; LANES],
 }
@@ -87,7 +87,13 @@ pub(super) fn simulate(
             };
             for s in simulated {
                 for (l, &f) in block.iter().enumerate() {
-                    total.at_least[l] += u32::from(s[l] >= observed[f]);
+                    // A gene of one spot has the same value in nearly all permutations; rounding
+                    // must not decide on which side of the observed one they are.
+                    let tie = (s[l] - observed[f]).abs() <= 1e-12 * (1.0 + observed[f].abs());
+                    total.above[l] += match tie {
+                        true => 0.5,
+                        false => f64::from(u8::from(s[l] > observed[f])),
+                    };
                     // Taken from the expected value, squares lose nothing to the mean.
                     let d = s[l] - expected;
                     total.sum[l] += d;
@@ -108,7 +114,7 @@ pub(super) fn simulate(
     let of = |f: usize| (&totals[f / LANES], f % LANES);
     let mean = |f: usize| of(f).0.sum[of(f).1] / count;
     Ok(Simulated {
-        at_least: all.iter().map(|&f| of(f).0.at_least[of(f).1]).collect(),
+        above: all.iter().map(|&f| of(f).0.above[of(f).1]).collect(),
         mean: all.iter().map(|&f| expected + mean(f)).collect(),
         variance: all
             .iter()

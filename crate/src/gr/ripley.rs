@@ -174,7 +174,7 @@ impl Setting<'_> {
     fn l(&self, points: &[[f64; 2]]) -> Result<Vec<f64>> {
         let limits: Vec<f64> = self.support.iter().map(|&t| pairs::below(t)).collect();
         let one = vec![0; points.len()];
-        let ordered = pairs::counts(points, &one, 1, &limits, "Ripley's L")?;
+        let ordered = pairs::counts(points, &one, 1, &limits, None)?;
         let n = self.points.len() as f64;
         let density = n / self.hull.area();
         let l = |pairs: u64| (pairs as f64 / n / density / std::f64::consts::PI).sqrt();
