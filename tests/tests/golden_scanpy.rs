@@ -134,7 +134,7 @@ fn f3_normalisation_logarithm_and_scaling() {
         compare(&name("log1p"), x, g.f32("log1p"), abs(1e-5));
 
         let mut plain = a.clone();
-        pp::scale(&mut plain, Scale::default().max_value(10.0)).unwrap();
+        pp::scale(&mut plain, Scale::default().zero_center(false).max_value(10.0)).unwrap();
         assert_eq!(plain.x().unwrap().is_sparse(), form != "dense");
         let x = plain.x().unwrap().to_array_f32();
         compare(&name("scaled, not centred"), x, g.f32("scaled_nocenter"), abs(1e-5));
@@ -215,7 +215,7 @@ fn f7_stamgc_features_of_variable_genes() {
         pp::highly_variable_genes(&mut a, Hvg::seurat_v3(100)).unwrap();
         pp::normalize_total(&mut a, 1e4).unwrap();
         pp::log1p(&mut a).unwrap();
-        pp::scale(&mut a, Scale::default().max_value(10.0)).unwrap();
+        pp::scale(&mut a, Scale::default().zero_center(false).max_value(10.0)).unwrap();
         pp::keep_highly_variable(&mut a).unwrap();
         assert_eq!(a.var.names(), g.meta_strings("genes"), "{form}");
         let index = g.ints("out.gene_index");

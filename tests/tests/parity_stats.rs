@@ -23,7 +23,7 @@ fn prepared(path: &Path, truth: Option<&str>) -> AnnData {
     pp::keep_highly_variable(&mut a).unwrap();
     pp::pca(&mut a, Pca::default().n_comps(30)).unwrap();
     let mut scaled = a.clone();
-    pp::scale(&mut scaled, Scale::default().max_value(10.0)).unwrap();
+    pp::scale(&mut scaled, Scale::default().zero_center(false).max_value(10.0)).unwrap();
     a.layers.insert("scaled".into(), scaled.x.unwrap());
     tl::kmeans(&mut a, KMeans::new(9).seed(3).key_added("cluster")).unwrap();
     tl::kmeans(&mut a, KMeans::new(5).seed(5).key_added("other")).unwrap();

@@ -90,6 +90,14 @@ impl Value {
         }
     }
 
+    /// The table, if it is one.
+    pub fn as_frame(&self) -> Option<&Frame> {
+        match self {
+            Value::Frame(f) => Some(f),
+            _ => None,
+        }
+    }
+
     /// The map, to change in place, if it is one.
     pub fn as_map_mut(&mut self) -> Option<&mut Map<Value>> {
         match self {

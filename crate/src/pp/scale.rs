@@ -24,15 +24,15 @@ enum Mask {
 }
 
 impl Default for Scale {
-    /// No centring, no limit, all cells of X.
+    /// Centring, no limit, all cells of X, as scanpy.
     fn default() -> Self {
-        Scale { zero_center: false, max_value: None, layer: None, obsm: None, mask: Mask::None }
+        Scale { zero_center: true, max_value: None, layer: None, obsm: None, mask: Mask::None }
     }
 }
 
 impl Scale {
     /// Whether the mean of each gene is subtracted, which makes a sparse matrix dense. Default:
-    /// false, unlike scanpy: STAMGC does not centre, and PCA centres by itself.
+    /// true. PCA centres by itself: without centring here a sparse matrix may stay sparse for it.
     pub fn zero_center(mut self, yes: bool) -> Self {
         self.zero_center = yes;
         self
@@ -219,7 +219,7 @@ mod tests {
     fn a_gene_that_does_not_vary_stays() {
         let x = ndarray::array![[5f64, 0.1, 1.], [5., 0.1, 2.], [5., 0.1, 6.]];
         let mut a = sample(x.into());
-        scale(&mut a, Scale::default()).unwrap();
+        scale(&mut a, Scale::default().zero_center(false)).unwrap();
         let got = a.x().unwrap().to_array_f64();
         assert_eq!(got.column(0).to_vec(), [5., 5., 5.]);
         assert_eq!(got.column(1).to_vec(), [0.1, 0.1, 0.1]);

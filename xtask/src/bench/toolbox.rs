@@ -11,9 +11,10 @@ pub(super) const GROUPS: [&str; 6] = ["pp", "neighbors", "umap", "leiden", "rank
 
 /// Group, what is measured, operation, how far what both found may be apart. Approximate neighbours,
 /// and labels or places that depend on a generator, are compared by the tests instead.
-const CASES: [(&str, &str, &str, f64); 9] = [
+const CASES: [(&str, &str, &str, f64); 10] = [
     ("pp", "filter to PCA", "pp", 1e-3),
     ("neighbors", "neighbors", "neighbors", 0.01),
+    ("neighbors", "neighbors, exact", "neighbors-exact", 0.01),
     ("umap", "UMAP", "umap", f64::INFINITY),
     ("leiden", "Leiden until stable (leidenalg)", "leiden", 0.005),
     ("leiden", "Leiden 2 rounds (igraph)", "leiden-2", 0.005),

@@ -11,6 +11,7 @@ use super::graph::{choose, subgraph, symmetrised, weights};
 use crate::anndata::{AnnData, Categorical, Column, Map, Value};
 use crate::error::{Error, Result};
 use crate::linalg::Csr;
+use crate::notebook::{Bundle, Rich, shows_itself};
 use level::Graph;
 pub(super) use level::members;
 
@@ -165,6 +166,20 @@ pub struct LeidenFit {
     /// The same at resolution 1 as a part of all weight: Newman's modularity.
     pub modularity: f64,
 }
+
+impl std::fmt::Display for LeidenFit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Leiden: {} clusters of {} cells", self.n_clusters, self.labels.len())?;
+        write!(f, ", modularity {:.4}", self.modularity)
+    }
+}
+
+impl Rich for LeidenFit {
+    fn bundle(&self) -> Result<Bundle> {
+        Ok(Bundle::new().text(self.to_string()))
+    }
+}
+shows_itself!(LeidenFit);
 
 /// Clusters the cells by the Leiden algorithm on their neighbour graph.
 ///
