@@ -6,7 +6,8 @@ use spatialkit_tests::shared;
 use std::path::Path;
 
 fn run(kernel: &Path, notebook: &str, parameters: &[(&str, &str)]) -> Run {
-    let run = notebooks::run(kernel, &workspace().join("notebooks").join(notebook), parameters, &[]);
+    let run =
+        notebooks::run(kernel, &workspace().join("notebooks").join(notebook), parameters, &[]);
     assert!(run.success, "{notebook} {parameters:?}: {:?}\n{}", run.errors(), run.log);
     println!("{notebook} {parameters:?}: {}", run.result());
     run

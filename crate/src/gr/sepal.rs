@@ -182,7 +182,7 @@ fn ln(x: f64) -> f64 {
         p = p * z + 1.0 / k;
     }
     let low = exponent * 1.908_214_929_270_587_7e-10;
-    let high = exponent * 0.693_147_180_369_123_816_490;
+    let high = exponent * 0.693_147_180_369_123_8;
     high + (2.0 * s + (2.0 * s * z * p + low))
 }
 

@@ -16,13 +16,16 @@ use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use std::sync::{Arc, Mutex};
 
+/// What came of the options that were asked for.
+type Done = (Arrangement, Arc<Clustered>);
+
 /// Cells × genes in the order of a clustering; see [`clustermap`].
 #[derive(Debug, Clone)]
 pub struct ClusterMap {
     source: Arc<Result<Source>>,
     options: Options,
     /// What came of the options last, since it takes a while.
-    done: Arc<Mutex<Option<(Arrangement, Arc<Clustered>)>>>,
+    done: Arc<Mutex<Option<Done>>>,
 }
 
 #[derive(Debug)]

@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_bitmap_shows_every_cell_or_their_mean() {
         let black_or_white = |r: usize, _: usize| {
-            let v = if r % 2 == 0 { 0 } else { 255 };
+            let v = if r.is_multiple_of(2) { 0 } else { 255 };
             Color::rgb(v, v, v)
         };
         let few = bitmap((2, 1), &Rect::at(0.0, 0.0, 1.0, 2.0), black_or_white);

@@ -163,7 +163,7 @@ pub(super) fn medians(values: &[f64], width: usize, groups: &Grouping) -> Vec<f6
             return f64::NAN;
         }
         let middle = v.len() / 2;
-        let even = v.len() % 2 == 0;
+        let even = v.len().is_multiple_of(2);
         let (below, &mut high, _) = v.select_nth_unstable_by(middle, f64::total_cmp);
         if even {
             (below.iter().copied().fold(f64::NEG_INFINITY, f64::max) + high) / 2.0
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn sums_do_not_depend_on_threads() {
         let n = 20_000;
-        let groups = grouping((0..n).map(|i| (i % 7) as i32).collect(), 7);
+        let groups = grouping((0..n).map(|i| i % 7).collect(), 7);
         let values: Vec<f64> = (0..n * 3).map(|i| (i as f64 * 0.37).sin()).collect();
         same_with_any_threads(|| {
             let s = Sums::of(&values, 3, &groups, 0.1);

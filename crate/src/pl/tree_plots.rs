@@ -219,7 +219,7 @@ impl CorrelationMatrix {
             Vec::new()
         };
         let columns = Edge::named(&names, cell);
-        Ok((Grid { rows, columns, keys, outline: true, ..Grid::default() }, values, shades))
+        Ok((Grid { rows, columns, keys, outline: true }, values, shades))
     }
 }
 
