@@ -429,10 +429,16 @@ fn figures_look_as_they_did() {
     let groups = || [("white matter", vec!["GENE4", "GENE5"]), ("L5", vec!["GENE6", "CONST"])];
     let dots = dotplot(&a, groups(), "group").dendrogram(true).title("Dots");
     compare("groups_dots", dots.theme(Theme::Light).width(360));
+    let matrix = matrixplot(&a, groups(), "group").numbers(1).swap_axes(true);
+    compare("groups_matrix", matrix.add_totals(None).theme(Theme::Dark).width(400));
     let violins = stacked_violin(&a, groups(), "group");
     compare("groups_violins", violins.theme(Theme::Light).width(340));
+    let heat = heatmap(&a, groups(), "group").dendrogram(true).standard_scale("var");
+    compare("groups_heat", heat.theme(Theme::Light).size(340, 220));
     let tracks = tracksplot(&a, groups(), "group");
     compare("groups_tracks", tracks.width(340));
+    let correlation = correlation_matrix(&a, "group");
+    compare("groups_correlation", correlation.theme(Theme::Light).width(360));
     let few = a.take_vars(&(4..12).collect::<Vec<_>>());
     compare("groups_clusters", clustermap(&few, "group").theme(Theme::Dark).size(360, 260));
 }
