@@ -51,11 +51,11 @@ fn compare(test: &str, slide: &str, path: &str) {
 #[test]
 fn clusters_and_embeddings_of_the_cortex_are_as_good_as_the_references() {
     let test = "clusters_and_embeddings_of_the_cortex_are_as_good_as_the_references";
-    compare(test, "DLPFC", "dlpfc/dlpfc_151673_5000g.h5ad");
+    compare(test, "DLPFC", "data/dlpfc/dlpfc_151673_5000g.h5ad");
 }
 
 #[test]
 fn clusters_and_embeddings_of_the_placenta_are_as_good_as_the_references() {
     let test = "clusters_and_embeddings_of_the_placenta_are_as_good_as_the_references";
-    compare(test, "placenta", "visium_mouse_placenta");
+    compare(test, "placenta", "data/visium_mouse_placenta");
 }
