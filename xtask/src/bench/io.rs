@@ -1,6 +1,6 @@
 //! `cargo xtask bench io`: readers and writers beside anndata and scanpy.
 
-use super::{Options, Sides, measure, median, report};
+use super::{Found, Options, Sides, measure, median, report};
 use crate::tools::{run, say, target_dir};
 use anyhow::Result;
 use std::path::Path;
@@ -50,7 +50,7 @@ pub(super) fn io(options: &Options) -> Result<ExitCode> {
             let file = files.join(file);
             let paths: Vec<&Path> =
                 [Some(file.as_path()), out.as_deref()].into_iter().flatten().collect();
-            sides.compare(options, &name, operation, &paths, 1e-9)?;
+            sides.compare(options, &name, operation, &paths, Found::Equal(1e-9))?;
             if let Some(out) = out {
                 let _ = std::fs::remove_file(out);
             }

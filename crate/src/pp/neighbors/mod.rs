@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::linalg::{NearestRows, Real, nearest_rows, nearest_rows_approximate};
 use ndarray::{Array2, ArrayView2, s};
 
-/// Cells above which the search is approximate, unless it is asked to be exact. Here the exact search
-/// takes about as long; at 50,000 cells twice as long.
-const MANY: usize = 20_000;
+/// Cells above which the search is approximate, unless it is asked to be exact. Exact search takes twice
+/// as long at 50,000 cells and grows with their square.
+const MANY: usize = 100_000;
 
 /// How far apart two cells are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,7 +112,7 @@ impl Neighbors {
     }
 
     /// Whether the search is exact whatever the number of cells, or approximate. Default: exact up to
-    /// 20,000 cells.
+    /// 100,000 cells.
     pub fn exact(mut self, yes: bool) -> Self {
         self.exact = Some(yes);
         self
@@ -138,7 +138,7 @@ impl Neighbors {
 /// 4,096): the same neighbours, distances within 1e-6, connectivities within 1e-4 (where UMAP's
 /// bisection for the width of a neighbourhood ends). Cells at equal distance are taken by index, and
 /// a copy of a cell counts as its neighbour. Beyond, scanpy approximates; here the search is exact up
-/// to 20,000 cells and then approximate
+/// to 100,000 cells and then approximate
 /// ([`nearest_rows_approximate`](crate::linalg::nearest_rows_approximate): more than 95 % of the
 /// neighbours are the true ones, the same bits for the same seed).
 ///
