@@ -70,6 +70,12 @@ pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
+/// Bonferroni's correction: p times the number of tests, at most 1. NaN stay NaN and do not count.
+pub fn bonferroni(p: &[f64]) -> Vec<f64> {
+    let tests = p.iter().filter(|p| !p.is_nan()).count() as f64;
+    p.iter().map(|&p| if p.is_nan() { p } else { (p * tests).min(1.0) }).collect()
+}
+
 /// Ranks from 1, equal values sharing the mean of theirs: `scipy.stats.rankdata`. Values must not
 /// be NaN.
 pub fn average_ranks(values: &[f64]) -> Vec<f64> {
@@ -148,6 +154,8 @@ mod tests {
             assert!(got.is_nan() == expected.is_nan());
             assert!(got.is_nan() || (got - expected).abs() < 1e-15);
         }
+        let b = bonferroni(&p);
+        assert!(b[2].is_nan() && b[0] == 0.04 && b[4] == 1.0, "{b:?}");
         assert_eq!(average_ranks(&[3.0, 1.0, 3.0, -0.0, 0.0]), [4.5, 3.0, 4.5, 1.5, 1.5]);
         let (a, b) = ([1.0, 2.0, 2.0, 5.0, 7.0], [2.0, 6.0, 8.0, 9.0, 9.5, 10.0]);
         close(mann_whitney(&a, &b), 0.05302739120252687);

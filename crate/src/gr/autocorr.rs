@@ -7,7 +7,7 @@ use super::permute::simulate;
 use super::statistic::{Mode, scores};
 use crate::anndata::{AnnData, Frame, Select, Value};
 use crate::error::{Error, Result};
-use crate::stats::{benjamini_hochberg, normal_sf};
+use crate::stats::{benjamini_hochberg, bonferroni, normal_sf};
 
 /// How p-values are corrected for the number of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,13 +24,9 @@ pub enum Correction {
 impl Correction {
     /// The end of the column's name and the corrected values.
     fn apply(self, p: &[f64]) -> Option<(&'static str, Vec<f64>)> {
-        let known = p.iter().filter(|p| !p.is_nan()).count() as f64;
         match self {
             Correction::FdrBh => Some(("fdr_bh", benjamini_hochberg(p))),
-            Correction::Bonferroni => {
-                let times = |&p: &f64| if p.is_nan() { p } else { (p * known).min(1.0) };
-                Some(("bonferroni", p.iter().map(times).collect()))
-            }
+            Correction::Bonferroni => Some(("bonferroni", bonferroni(p))),
             Correction::None => None,
         }
     }

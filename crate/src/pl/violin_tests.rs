@@ -2,7 +2,7 @@
 //! they are said.
 
 use crate::error::{Error, Result};
-use crate::stats::{benjamini_hochberg, mann_whitney};
+use crate::stats::{benjamini_hochberg, bonferroni, mann_whitney};
 
 /// A test between two groups.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,12 +80,9 @@ pub(super) fn tested(
         }
     };
     let p: Vec<f64> = places.iter().map(|&(i, j)| mann_whitney(&values[i], &values[j])).collect();
-    let tests = p.iter().filter(|p| !p.is_nan()).count() as f64;
     let adjusted = match adjust {
         Adjust::BenjaminiHochberg => benjamini_hochberg(&p),
-        Adjust::Bonferroni => {
-            p.iter().map(|p| if p.is_nan() { *p } else { (p * tests).min(1.0) }).collect()
-        }
+        Adjust::Bonferroni => bonferroni(&p),
         Adjust::Nothing => p.clone(),
     };
     // Narrow brackets below wide ones; brackets that only meet at a group may share a level.

@@ -5,12 +5,11 @@
 //! neighbours in an embedding, weighted so that their perplexity is the one asked for.
 
 use super::Labels;
+use super::perplexity::conditional;
 use crate::error::{Error, Result};
-use crate::linalg::{Real, for_distance_tiles, squared_distance};
-use crate::progress::check_interrupt;
-use ndarray::{Array2, ArrayView2, Axis};
+use crate::linalg::{Real, nearest_rows};
+use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
-use std::collections::BinaryHeap;
 
 /// LISI of each row of `x` (n × d): 1 where all neighbours have the same label, up to the number of
 /// labels where they are mixed evenly; `None` for rows without a label, which are no neighbours
@@ -45,13 +44,12 @@ pub fn lisi<T: Real>(
         );
         return Err(Error::parameter("perplexity", perplexity, reason));
     }
-    let mut x = Array2::from_shape_fn((rows.len(), x.ncols()), |(i, j)| x[[rows[i], j]].as_f64());
+    let x = Array2::from_shape_fn((rows.len(), x.ncols()), |(i, j)| x[[rows[i], j]].as_f64());
     if x.iter().any(|v| !v.is_finite()) {
         return Err(Error::data("embedding to score", "holds NaN or infinity; drop those rows"));
     }
-    x -= &x.mean_axis(Axis(0)).expect("there are rows");
-    let (index, distance) = others(&x, k as usize)?;
-    let scores = of_neighbors(index.view(), distance.view(), &group, perplexity);
+    let found = nearest_rows(x.view(), k as usize)?;
+    let scores = of_neighbors(found.indices.view(), found.distances.view(), &group, perplexity);
     let mut out = vec![None; groups.len()];
     rows.into_iter().zip(scores).for_each(|(row, score)| out[row] = Some(score));
     Ok(out)
@@ -144,48 +142,6 @@ fn scaled<T: Real>(
     Ok((median, n as f64))
 }
 
-/// For every row the `k` nearest other rows and their distances, nearest first, equal distances by
-/// row. Distances come a tile at a time.
-fn others(x: &Array2<f64>, k: usize) -> Result<(Array2<u32>, Array2<f64>)> {
-    let n = x.nrows();
-    let tiles: Vec<_> = (0..n).step_by(128).map(|s| s..(s + 128).min(n)).collect();
-    let one = |rows: std::ops::Range<usize>| {
-        check_interrupt()?;
-        let mut heaps: Vec<BinaryHeap<(u64, u32)>> =
-            rows.clone().map(|_| BinaryHeap::with_capacity(k + 1)).collect();
-        for_distance_tiles(x.view(), rows.clone(), |columns, tile| {
-            for (i, (heap, row)) in heaps.iter_mut().zip(tile.rows()).enumerate() {
-                for (j, &square) in row.iter().enumerate() {
-                    let other = columns.start + j;
-                    if other == rows.start + i {
-                        continue;
-                    }
-                    // Numbers that are not negative sort as their bits do.
-                    let candidate = ((square + 0.0).to_bits(), other as u32);
-                    if heap.len() < k {
-                        heap.push(candidate);
-                    } else if let Some(mut worst) = heap.peek_mut().filter(|w| candidate < **w) {
-                        *worst = candidate;
-                    }
-                }
-            }
-        });
-        let row = |i: usize| x.row(i).to_slice().expect("standard layout");
-        let exact = |(heap, i): (BinaryHeap<(u64, u32)>, usize)| {
-            let own = row(i);
-            let near = heap.into_sorted_vec().into_iter();
-            near.map(|(_, j)| (j, squared_distance(own, row(j as usize)).sqrt()))
-                .collect::<Vec<_>>()
-        };
-        Ok(heaps.into_iter().zip(rows).flat_map(exact).collect::<Vec<(u32, f64)>>())
-    };
-    let parts: Result<Vec<Vec<(u32, f64)>>> = tiles.into_par_iter().map(one).collect();
-    let flat = parts?.concat();
-    let index = Array2::from_shape_fn((n, k), |(i, j)| flat[i * k + j].0);
-    let distance = Array2::from_shape_fn((n, k), |(i, j)| flat[i * k + j].1);
-    Ok((index, distance))
-}
-
 fn of_neighbors(
     indices: ArrayView2<u32>,
     distances: ArrayView2<f64>,
@@ -194,52 +150,19 @@ fn of_neighbors(
 ) -> Vec<f64> {
     let groups = group.iter().max().map_or(0, |m| m + 1);
     let one = |i: usize| {
-        let neighbors: Vec<(usize, f64)> = indices
+        let (labels, distances): (Vec<usize>, Vec<f64>) = indices
             .row(i)
             .iter()
             .zip(distances.row(i))
             .filter(|(j, _)| **j as usize != i)
             .map(|(&j, &d)| (group[j as usize], d))
-            .collect();
-        let weights = weights(&neighbors, perplexity);
+            .unzip();
+        let weights = conditional(&distances, perplexity);
         let mut sums = vec![0f64; groups];
-        neighbors.iter().zip(&weights).for_each(|((g, _), w)| sums[*g] += w);
+        labels.iter().zip(&weights).for_each(|(&g, w)| sums[g] += w);
         1.0 / sums.iter().map(|s| s * s).sum::<f64>()
     };
     (0..indices.nrows()).into_par_iter().with_min_len(64).map(one).collect()
-}
-
-/// Weights exp(−β d), scaled to the sum 1, with β such that their perplexity is the one asked for;
-/// by bisection as the reference does it.
-fn weights(neighbors: &[(usize, f64)], perplexity: f64) -> Vec<f64> {
-    // Relative to the nearest, so that no weight is lost to underflow.
-    let nearest = neighbors.iter().map(|n| n.1).fold(f64::INFINITY, f64::min);
-    let at = |beta: f64| {
-        let mut p: Vec<f64> = neighbors.iter().map(|n| (-(n.1 - nearest) * beta).exp()).collect();
-        let sum: f64 = p.iter().sum();
-        let mean: f64 =
-            neighbors.iter().zip(&p).map(|(n, p)| (n.1 - nearest) * p).sum::<f64>() / sum;
-        p.iter_mut().for_each(|p| *p /= sum);
-        (sum.ln() + beta * mean, p)
-    };
-    let target = perplexity.ln();
-    let (mut beta, mut low, mut high) = (1f64, f64::NEG_INFINITY, f64::INFINITY);
-    let (mut entropy, mut p) = at(beta);
-    for _ in 0..50 {
-        let off = entropy - target;
-        if off.abs() < 1e-5 {
-            break;
-        }
-        if off > 0.0 {
-            low = beta;
-            beta = if high.is_infinite() { beta * 2.0 } else { (beta + high) / 2.0 };
-        } else {
-            high = beta;
-            beta = if low.is_infinite() { beta / 2.0 } else { (beta + low) / 2.0 };
-        }
-        (entropy, p) = at(beta);
-    }
-    p
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod lisi;
 mod lloyd;
 mod mclust;
 mod metrics;
+mod perplexity;
 mod rank_genes;
 mod score_genes;
 mod source;

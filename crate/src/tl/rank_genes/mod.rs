@@ -10,7 +10,7 @@ pub use table::{FilterRankedGenes, RankGenesDf, filter_rank_genes_groups, rank_g
 use super::source::{Source, source};
 use crate::anndata::{AnnData, Categorical, Column, Frame, Map, Value, Values};
 use crate::error::{Error, Result};
-use crate::stats::benjamini_hochberg;
+use crate::stats::{benjamini_hochberg, bonferroni};
 use blocks::{Narrow, Wide, by_column, is_narrow};
 use gene::{Outcome, Plan, Test, test_gene};
 
@@ -351,7 +351,7 @@ fn ranked(
     let p: Vec<f64> = outcomes.iter().map(|o| o.pval).collect();
     let adjusted = match options.corr_method {
         CorrMethod::BenjaminiHochberg => benjamini_hochberg(&p),
-        CorrMethod::Bonferroni => p.iter().map(|x| (x * p.len() as f64).min(1.0)).collect(),
+        CorrMethod::Bonferroni => bonferroni(&p),
     };
     let key = |i: usize| {
         let s = outcomes[i].score;

@@ -1,13 +1,11 @@
 //! How similar the points are before they are embedded: exact neighbours, and the width of a
 //! Gaussian around each that makes the perplexity what is asked for.
 
-use crate::error::{Error, Result};
-use crate::linalg::{Csr, for_distance_tiles, knn};
-use crate::progress::check_interrupt;
+use super::super::perplexity::conditional;
+use crate::error::Result;
+use crate::linalg::{Csr, knn, nearest_rows};
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 
 /// The joint probabilities of neighbours, symmetric, all of them adding up to 1: of each point the
 /// `k` nearest others count, with the weights of a Gaussian of the given perplexity.
@@ -61,56 +59,6 @@ pub(super) fn joint(x: ArrayView2<f64>, k: usize, perplexity: f64) -> Result<Csr
     Ok(p)
 }
 
-/// The weights exp(-β·d²), adding up to 1, whose entropy is the logarithm of the perplexity; β by
-/// bisection to 1e-5, as scikit-learn.
-fn conditional(square: &[f64], perplexity: f64) -> Vec<f64> {
-    let wanted = perplexity.ln();
-    let nearest = square.iter().copied().fold(f64::INFINITY, f64::min);
-    let (mut beta, mut low, mut high) = (1.0, f64::NEG_INFINITY, f64::INFINITY);
-    let mut p = vec![0f64; square.len()];
-    for _ in 0..100 {
-        // The nearest distance cancels out, and without it nothing underflows.
-        let mut sum = 0.0;
-        for (p, &d) in p.iter_mut().zip(square) {
-            *p = (-beta * (d - nearest)).exp();
-            sum += *p;
-        }
-        let mut mean = 0.0;
-        for (p, &d) in p.iter_mut().zip(square) {
-            *p /= sum;
-            mean += *p * (d - nearest);
-        }
-        let off = sum.ln() + beta * mean - wanted;
-        if off.abs() <= 1e-5 {
-            break;
-        }
-        if off > 0.0 {
-            low = beta;
-            beta = if high.is_infinite() { beta * 2.0 } else { (beta + high) / 2.0 };
-        } else {
-            high = beta;
-            beta = if low.is_infinite() { beta / 2.0 } else { (beta + low) / 2.0 };
-        }
-    }
-    p
-}
-
-/// Distances that a list of neighbours may still improve on are compared with their index, so that
-/// equal ones come in order.
-#[derive(Clone, Copy, PartialEq)]
-struct Candidate(f64, u32);
-impl Eq for Candidate {}
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
-    }
-}
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// The `k` nearest other points of each and their squared distances, nearest first.
 fn nearest(x: ArrayView2<f64>, k: usize) -> Result<(Array2<u32>, Array2<f64>)> {
     let n = x.nrows();
@@ -130,46 +78,8 @@ fn nearest(x: ArrayView2<f64>, k: usize) -> Result<(Array2<u32>, Array2<f64>)> {
         }
         return Ok((index, square));
     }
-    let mean = x.mean_axis(Axis(0)).expect("there are rows");
-    let x = &x - &mean;
-    const ROWS: usize = 256;
-    let blocks = index.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter();
-    let blocks = blocks.zip(square.axis_chunks_iter_mut(Axis(0), ROWS));
-    blocks.enumerate().try_for_each(|(b, (mut index, mut square))| {
-        check_interrupt()?;
-        let start = b * ROWS;
-        let rows = start..start + index.nrows();
-        let mut heaps = vec![BinaryHeap::<Candidate>::with_capacity(k + 1); rows.len()];
-        for_distance_tiles(x.view(), rows, |columns, tile| {
-            for (r, heap) in heaps.iter_mut().enumerate() {
-                let mut worst = match heap.peek() {
-                    Some(c) if heap.len() == k => c.0,
-                    _ => f64::INFINITY,
-                };
-                for (c, &d) in tile.row(r).iter().enumerate() {
-                    let j = columns.start + c;
-                    // Columns come in order, so that an equal one later loses.
-                    if d < worst && j != start + r {
-                        if heap.len() == k {
-                            heap.pop();
-                        }
-                        heap.push(Candidate(d, j as u32));
-                        if heap.len() == k {
-                            worst = heap.peek().map_or(f64::INFINITY, |c| c.0);
-                        }
-                    }
-                }
-            }
-        });
-        for (r, heap) in heaps.into_iter().enumerate() {
-            for (to, Candidate(d, j)) in heap.into_sorted_vec().into_iter().enumerate() {
-                index[[r, to]] = j;
-                square[[r, to]] = d;
-            }
-        }
-        Ok::<(), Error>(())
-    })?;
-    Ok((index, square))
+    let found = nearest_rows(x, k)?;
+    Ok((found.indices, found.distances.mapv(|d| d * d)))
 }
 
 #[cfg(test)]
