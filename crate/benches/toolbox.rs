@@ -103,6 +103,8 @@ fn grow(path: &str, groups: &[String]) -> Result<()> {
         lap("spatial_neighbors");
         run("moran", &mut logarithms)?;
         lap("spatial_autocorr");
+        run("moran-100", &mut logarithms)?;
+        lap("spatial_autocorr, permutations");
     }
     drop(logarithms);
     if ["pp", "neighbors", "umap", "leiden"].into_iter().any(wanted) {

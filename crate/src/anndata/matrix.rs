@@ -103,7 +103,7 @@ impl Sparse {
     }
 
     /// The same numbers compressed along the other axis, of length `minor`, indices sorted.
-    fn to_other_axis(&self, minor: usize) -> Sparse {
+    pub(crate) fn to_other_axis(&self, minor: usize) -> Sparse {
         let mut counts = vec![0usize; minor];
         self.indices.iter().for_each(|&i| counts[i as usize] += 1);
         let indptr = running_sum(counts);

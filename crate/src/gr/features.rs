@@ -1,10 +1,11 @@
 //! The values whose pattern in space is asked for: genes, columns of `obs`, columns of `obsm`.
 //!
-//! Genes of a sparse matrix stay sparse; whatever the form, statistics read it by columns.
+//! What is chosen as a whole is borrowed, of the rest a copy is made; sparse stays sparse. Statistics
+//! read it by rows, permutations and diffusion a few features at a time.
 
-use super::statistic::{Block, LANES};
 use crate::anndata::{AnnData, Column, Dense, Frame, Matrix, Select, Sparse, Values, with_values};
 use crate::error::{Error, Result};
+use crate::linalg::Real;
 use std::borrow::Cow;
 
 /// Where the values are.
@@ -26,19 +27,30 @@ pub(super) struct Features<'a> {
     data: Data<'a>,
 }
 
+/// The columns are the features.
 enum Data<'a> {
-    /// Compressed by columns; the columns are the features.
-    Sparse(Sparse),
-    Dense(&'a Dense, Vec<usize>),
-    Columns(Vec<Vec<f64>>),
+    /// Compressed by rows.
+    Sparse(Cow<'a, Sparse>),
+    Dense(Cow<'a, Dense>),
 }
 
-/// The sparse form of one feature.
-pub(super) struct SparseColumn<'a> {
-    /// Observations with a stored value, rising.
-    pub rows: &'a [u32],
-    /// Their values.
-    pub values: Cow<'a, [f64]>,
+/// The values of every observation, one after the other.
+pub(super) enum Rows<'a, T> {
+    Sparse { width: usize, indptr: &'a [usize], indices: &'a [u32], values: &'a [T] },
+    Dense { width: usize, values: &'a [T] },
+}
+
+/// Features that are read together.
+pub(super) const LANES: usize = 8;
+
+/// For every observation the values of [`LANES`] features.
+pub(super) type Block = [[f64; LANES]];
+
+/// The features a few at a time.
+pub(super) enum Columns<'a> {
+    /// Compressed by columns.
+    Sparse(Sparse),
+    Dense(&'a Dense),
 }
 
 impl Source {
@@ -98,17 +110,28 @@ fn read_genes<'a>(
             }
         },
     };
-    let all = chosen.is_none();
-    let columns = chosen.unwrap_or_else(|| (0..var.len()).collect());
-    once(&columns, var)?;
-    let names = if all { var.clone() } else { var.take(&columns) };
-    let data = match matrix {
-        Matrix::Dense(m) => Data::Dense(m, columns),
-        Matrix::Csc(_) if all => Data::Sparse(matrix.to_csc()),
-        Matrix::Csc(_) => Data::Sparse(matrix.take_columns(&columns).to_csc()),
-        Matrix::Csr(m) => Data::Sparse(by_columns(m, &columns)),
+    let Some(columns) = chosen else {
+        return Ok(Features { names: Frame::new(var.names().to_vec()), data: all(matrix) });
     };
-    Ok(Features { names: Frame::new(names.names().to_vec()), data })
+    once(&columns, var)?;
+    let names = var.take(&columns).names().to_vec();
+    Ok(Features { names: Frame::new(names), data: some(matrix, &columns) })
+}
+
+fn all(matrix: &Matrix) -> Data<'_> {
+    match matrix {
+        Matrix::Dense(m) => Data::Dense(Cow::Borrowed(m)),
+        Matrix::Csr(m) => Data::Sparse(Cow::Borrowed(m)),
+        Matrix::Csc(_) => Data::Sparse(Cow::Owned(matrix.to_csr())),
+    }
+}
+
+fn some<'a>(matrix: &Matrix, columns: &[usize]) -> Data<'a> {
+    match matrix.take_columns(columns) {
+        Matrix::Dense(m) => Data::Dense(Cow::Owned(m)),
+        Matrix::Csr(m) => Data::Sparse(Cow::Owned(m)),
+        by_columns => Data::Sparse(Cow::Owned(by_columns.to_csr())),
+    }
 }
 
 /// No feature may be asked for twice: the result is a table with a row for each.
@@ -122,52 +145,6 @@ fn once(columns: &[usize], var: &Frame) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-/// Chosen columns of a matrix compressed by rows, compressed by columns; one copy.
-fn by_columns(m: &Sparse, columns: &[usize]) -> Sparse {
-    let mut to = vec![u32::MAX; m.ncols];
-    for (new, &old) in columns.iter().enumerate() {
-        to[old] = new as u32;
-    }
-    let mut indptr = vec![0usize; columns.len() + 1];
-    for &c in &m.indices {
-        if let Some(slot) = indptr.get_mut((to[c as usize] as usize).wrapping_add(1))
-            && to[c as usize] != u32::MAX
-        {
-            *slot += 1;
-        }
-    }
-    for c in 0..columns.len() {
-        indptr[c + 1] += indptr[c];
-    }
-    fn fill<T: Copy + Default>(
-        m: &Sparse,
-        v: &[T],
-        to: &[u32],
-        indptr: &[usize],
-    ) -> (Vec<u32>, Vec<T>) {
-        let total = indptr[indptr.len() - 1];
-        let mut next = indptr.to_vec();
-        let (mut rows, mut values) = (vec![0u32; total], vec![T::default(); total]);
-        for r in 0..m.nrows {
-            for e in m.indptr[r]..m.indptr[r + 1] {
-                let c = to[m.indices[e] as usize];
-                if c != u32::MAX {
-                    let slot = &mut next[c as usize];
-                    rows[*slot] = r as u32;
-                    values[*slot] = v[e];
-                    *slot += 1;
-                }
-            }
-        }
-        (rows, values)
-    }
-    let (indices, values) = with_values!(&m.values, v => {
-        let (rows, values) = fill(m, v, &to, &indptr);
-        (rows, Values::from(values))
-    });
-    Sparse { nrows: m.nrows, ncols: columns.len(), indptr, indices, values }
 }
 
 fn read_obs<'a>(adata: &'a AnnData, names: Option<&[String]>) -> Result<Features<'a>> {
@@ -191,7 +168,10 @@ fn read_obs<'a>(adata: &'a AnnData, names: Option<&[String]>) -> Result<Features
         })?;
         columns.push(values);
     }
-    Ok(Features { names: Frame::new(names), data: Data::Columns(columns) })
+    let n = adata.n_obs();
+    let rows = (0..n).flat_map(|r| columns.iter().map(move |c| c[r])).collect();
+    let table = Dense { nrows: n, ncols: columns.len(), values: Values::F64(rows) };
+    Ok(Features { names: Frame::new(names), data: Data::Dense(Cow::Owned(table)) })
 }
 
 fn read_obsm<'a>(
@@ -201,18 +181,17 @@ fn read_obsm<'a>(
 ) -> Result<Features<'a>> {
     let matrix = adata.obsm(key)?;
     let width = matrix.ncols();
-    let columns = columns.unwrap_or_else(|| (0..width).collect());
+    let Some(columns) = columns else {
+        let names = Frame::with_numbers(Values::I64((0..width as i64).collect()));
+        return Ok(Features { names, data: all(matrix) });
+    };
     if let Some(bad) = columns.iter().find(|&&c| c >= width) {
         let reason = format!("obsm[\"{key}\"] has columns 0 to {}", width.saturating_sub(1));
         return Err(Error::parameter("obsm column", bad, reason));
     }
     once(&columns, &Frame::default())?;
-    let numbers = Values::I64(columns.iter().map(|&c| c as i64).collect());
-    let data = match matrix {
-        Matrix::Dense(m) => Data::Dense(m, columns),
-        sparse => Data::Sparse(by_columns(&sparse.to_csr(), &columns)),
-    };
-    Ok(Features { names: Frame::with_numbers(numbers), data })
+    let names = Frame::with_numbers(Values::I64(columns.iter().map(|&c| c as i64).collect()));
+    Ok(Features { names, data: some(matrix, &columns) })
 }
 
 impl<'a> Features<'a> {
@@ -222,25 +201,21 @@ impl<'a> Features<'a> {
     }
 
     fn check_finite(&self) -> Result<()> {
-        let bad = match &self.data {
-            Data::Sparse(m) => {
-                let finite =
-                    with_values!(&m.values, v => v.iter().all(|&x| (x as f64).is_finite()));
-                let column = |k: usize| m.indptr.partition_point(|&p| p <= k) - 1;
-                let first = || (0..m.nnz()).find(|&k| !m.values.get_f64(k).is_finite());
-                if finite { None } else { first().map(column) }
-            }
-            Data::Dense(m, columns) => {
-                let at = |r: usize, c: usize| m.values.get_f64(r * m.ncols + c);
-                let whole = m.values.is_float()
-                    && with_values!(&m.values, v => v.iter().any(|&x| !(x as f64).is_finite()));
-                let bad = |&f: &usize| (0..m.nrows).any(|r| !at(r, columns[f]).is_finite());
-                if whole { (0..columns.len()).find(bad) } else { None }
-            }
-            Data::Columns(all) => all.iter().position(|c| c.iter().any(|x| !x.is_finite())),
+        let values = match &self.data {
+            Data::Sparse(m) => &m.values,
+            Data::Dense(m) => &m.values,
         };
-        let Some(f) = bad else { return Ok(()) };
-        let name = self.name(f);
+        let finite = !values.is_float()
+            || with_values!(values, v => v.iter().all(|&x| (x as f64).is_finite()));
+        if finite {
+            return Ok(());
+        }
+        let bad = |k: &usize| !values.get_f64(*k).is_finite();
+        let first = match &self.data {
+            Data::Sparse(m) => (0..m.nnz()).filter(bad).map(|k| m.indices[k] as usize).min(),
+            Data::Dense(m) => (0..values.len()).filter(bad).map(|k| k % m.ncols).min(),
+        };
+        let name = self.name(first.unwrap_or(0));
         let reason = "holds values that are missing or not finite; fill them, or drop these \
                       observations, first";
         Err(Error::data(format!("`{name}`"), reason))
@@ -251,53 +226,83 @@ impl<'a> Features<'a> {
         self.names.names().get(f).cloned().unwrap_or_else(|| f.to_string())
     }
 
-    /// Feature `f` in sparse form, if it is stored so and at least half of it is 0: then its sums
-    /// of squares lose nothing to its mean.
-    pub fn sparse(&self, f: usize) -> Option<SparseColumn<'_>> {
-        let Data::Sparse(m) = &self.data else { return None };
-        let range = m.indptr[f]..m.indptr[f + 1];
-        if 2 * range.len() > m.nrows {
-            return None;
-        }
-        let rows = &m.indices[range.clone()];
-        let values = match &m.values {
-            Values::F64(v) => Cow::Borrowed(&v[range]),
-            other => {
-                Cow::Owned(with_values!(other, v => v[range].iter().map(|&x| x as f64).collect()))
-            }
-        };
-        Some(SparseColumn { rows, values })
-    }
-
-    /// Up to [`LANES`] features side by side; the lanes that are left are 0.
-    pub fn fill(&self, features: &[usize], block: &mut Block) {
+    /// Hands the values to the one for `f32`, if they are stored so, or to the one for `f64`.
+    pub fn with_rows<R>(
+        &self,
+        f32s: impl FnOnce(Rows<f32>) -> R,
+        f64s: impl FnOnce(Rows<f64>) -> R,
+    ) -> R {
         match &self.data {
             Data::Sparse(m) => {
-                block.iter_mut().for_each(|row| *row = [0.0; LANES]);
-                with_values!(&m.values, v => {
-                    for (lane, &f) in features.iter().enumerate() {
-                        for k in m.indptr[f]..m.indptr[f + 1] {
-                            block[m.indices[k] as usize][lane] += v[k] as f64;
-                        }
+                let (width, indptr, indices) = (m.ncols, m.indptr.as_slice(), m.indices.as_slice());
+                match &m.values {
+                    Values::F32(values) => f32s(Rows::Sparse { width, indptr, indices, values }),
+                    other => {
+                        let values = &other.to_f64();
+                        f64s(Rows::Sparse { width, indptr, indices, values })
                     }
-                });
+                }
             }
-            Data::Dense(m, columns) => with_values!(&m.values, v => {
-                for (r, row) in block.iter_mut().enumerate() {
-                    *row = [0.0; LANES];
-                    for (lane, &f) in features.iter().enumerate() {
-                        row[lane] = v[r * m.ncols + columns[f]] as f64;
+            Data::Dense(m) => match &m.values {
+                Values::F32(values) => f32s(Rows::Dense { width: m.ncols, values }),
+                other => f64s(Rows::Dense { width: m.ncols, values: &other.to_f64() }),
+            },
+        }
+    }
+
+    /// The features a few at a time; a copy by columns where they are sparse.
+    pub fn columns(&self) -> Columns<'_> {
+        match &self.data {
+            Data::Sparse(m) => Columns::Sparse(m.to_other_axis(m.ncols)),
+            Data::Dense(m) => Columns::Dense(m),
+        }
+    }
+}
+
+impl<T: Real> Rows<'_, T> {
+    /// Number of features.
+    pub fn width(&self) -> usize {
+        match self {
+            Rows::Sparse { width, .. } | Rows::Dense { width, .. } => *width,
+        }
+    }
+
+    /// Calls `f` with each feature and its value that observation `r` has stored.
+    #[inline(always)]
+    pub fn each(&self, r: usize, mut f: impl FnMut(usize, f64)) {
+        match self {
+            Rows::Sparse { indptr, indices, values, .. } => {
+                let range = indptr[r]..indptr[r + 1];
+                let stored = indices[range.clone()].iter().zip(&values[range]);
+                stored.for_each(|(&c, v)| f(c as usize, v.as_f64()));
+            }
+            Rows::Dense { width, values } => {
+                let row = &values[r * width..(r + 1) * width];
+                row.iter().enumerate().for_each(|(c, v)| f(c, v.as_f64()));
+            }
+        }
+    }
+}
+
+impl Columns<'_> {
+    /// Up to [`LANES`] features side by side; the lanes that are left are 0.
+    pub fn fill(&self, features: &[usize], block: &mut Block) {
+        block.iter_mut().for_each(|row| *row = [0.0; LANES]);
+        match self {
+            Columns::Sparse(m) => with_values!(&m.values, v => {
+                for (lane, &f) in features.iter().enumerate() {
+                    for k in m.indptr[f]..m.indptr[f + 1] {
+                        block[m.indices[k] as usize][lane] += v[k] as f64;
                     }
                 }
             }),
-            Data::Columns(all) => {
-                for (r, row) in block.iter_mut().enumerate() {
-                    *row = [0.0; LANES];
-                    for (lane, &f) in features.iter().enumerate() {
-                        row[lane] = all[f][r];
+            Columns::Dense(m) => with_values!(&m.values, v => {
+                for (row, from) in block.iter_mut().zip(v.chunks_exact(m.ncols.max(1))) {
+                    for (to, &f) in row.iter_mut().zip(features) {
+                        *to = from[f] as f64;
                     }
                 }
-            }
+            }),
         }
     }
 }

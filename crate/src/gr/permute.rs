@@ -4,9 +4,9 @@
 //! neighbours of spot σ(i). Then Σ_ij w_σ(i)j z_i z_j = Σ_i z_i y_σ(i) with y = W z, which is made
 //! once: a permutation costs n steps, not the number of edges.
 
-use super::features::Features;
+use super::features::{Block, Columns, Features, LANES};
 use super::moments::Weights;
-use super::statistic::{Block, LANES, Mode, around, from_sums, load};
+use super::statistic::Mode;
 use crate::error::Result;
 use crate::progress::{Progress, check_interrupt};
 use crate::rng::{self, Rng};
@@ -48,6 +48,7 @@ pub(super) fn simulate(
     let n = g.n();
     let all: Vec<usize> = (0..features.len()).collect();
     let blocks: Vec<&[usize]> = all.chunks(LANES).collect();
+    let columns = features.columns();
     let mut totals = vec![Sums::default(); blocks.len()];
     let at_once = (PERMUTATIONS / (4 * n.max(1))).clamp(8, 128);
     let mut progress = Progress::new("permutations", n_perms as u64);
@@ -65,7 +66,7 @@ pub(super) fn simulate(
         let run = |(block, total): (&&[usize], &mut Sums)| -> Result<()> {
             check_interrupt()?;
             let (mut z, mut y) = (vec![[0.0; LANES]; n], vec![[0.0; LANES]; n]);
-            let square = load(features, block, &mut z);
+            let square = load(&columns, block, &mut z);
             // Parallel work within parallel blocks would let a thread begin further blocks while
             // it waits, each with memory of its own.
             if few {
@@ -74,10 +75,10 @@ pub(super) fn simulate(
             } else {
                 y.iter_mut().enumerate().for_each(|(r, y)| *y = around(g, &z, r));
             }
-            let columns = column_part(g, &z);
+            let same = column_part(g, &z);
             let one = |order: &Vec<u32>| {
                 let (cross, weighted) = permuted(g, &z, &y, order, mode);
-                let weighted = std::array::from_fn(|l| weighted[l] + columns[l]);
+                let weighted = std::array::from_fn(|l| weighted[l] + same[l]);
                 from_sums(mode, g, &cross, &weighted, &square)
             };
             let simulated: Vec<[f64; LANES]> = if few {
@@ -160,4 +161,54 @@ fn permuted(
         }
     }
     (cross, weighted)
+}
+
+/// Loads a block, centres it, and returns the sum of squares of each lane; a lane that is constant
+/// has a sum of NaN.
+fn load(features: &Columns, block: &[usize], z: &mut Block) -> [f64; LANES] {
+    features.fill(block, z);
+    let first = z.first().copied().unwrap_or([0.0; LANES]);
+    let mut sum = [0.0; LANES];
+    let mut varies = [false; LANES];
+    for row in z.iter() {
+        for l in 0..LANES {
+            sum[l] += row[l];
+            varies[l] |= row[l] != first[l];
+        }
+    }
+    let n = z.len() as f64;
+    let mean = sum.map(|s| s / n);
+    let mut square = [0.0; LANES];
+    for row in z.iter_mut() {
+        for l in 0..LANES {
+            row[l] -= mean[l];
+            square[l] += row[l] * row[l];
+        }
+    }
+    std::array::from_fn(|l| if varies[l] { square[l] } else { f64::NAN })
+}
+
+/// Σ_j w_rj z_j for each lane.
+#[inline]
+fn around(g: &Weights, z: &Block, r: usize) -> [f64; LANES] {
+    let mut sum = [0.0; LANES];
+    for e in g.w.indptr[r]..g.w.indptr[r + 1] {
+        let (w, other) = (g.w.values[e], &z[g.w.indices[e] as usize]);
+        for l in 0..LANES {
+            sum[l] += w * other[l];
+        }
+    }
+    sum
+}
+
+/// The statistic from Σ z_i (W z)_i, Σ z_i² (row sum + column sum) and Σ z_i².
+fn from_sums(
+    mode: Mode,
+    g: &Weights,
+    cross: &[f64; LANES],
+    weighted: &[f64; LANES],
+    square: &[f64; LANES],
+) -> [f64; LANES] {
+    let n = g.n() as f64;
+    std::array::from_fn(|l| mode.statistic(n, g.s0, cross[l], weighted[l], square[l]))
 }

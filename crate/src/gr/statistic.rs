@@ -1,19 +1,21 @@
 //! Moran's I and Geary's C of many features over one graph.
 //!
-//! A feature that is mostly 0 costs what its stored values cost. Others go through the graph eight
-//! at a time, one cache line a spot.
+//! Spot after spot: what its neighbours hold of every feature is added up (a row of W·X), and from
+//! that and the spot's own values follows what it adds to each feature's sums. So the graph is read
+//! once, values are read in rows as they are stored, and nothing is kept but sums: time grows with
+//! the edges times the stored values of a spot, memory with the features.
+//!
+//! Features that are mostly 0 are summed as they are, only over stored values, and centred at the
+//! end: their squares lose nothing to their mean. All others are centred before anything is
+//! multiplied.
 
-use super::features::{Features, SparseColumn};
+use super::features::{Features, Rows};
 use super::moments::Weights;
 use crate::error::Result;
+use crate::linalg::{Real, parts};
 use crate::progress::check_interrupt;
 use rayon::prelude::*;
-
-/// Features that go through the graph together.
-pub(super) const LANES: usize = 8;
-
-/// For every spot the values of [`LANES`] features.
-pub(super) type Block = [[f64; LANES]];
+use std::ops::Range;
 
 /// Which statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,130 +24,208 @@ pub(super) enum Mode {
     Geary,
 }
 
-/// Features split into those computed from their stored values and the others, eight by eight.
-fn split(features: &Features) -> (Vec<usize>, Vec<Vec<usize>>) {
-    let (sparse, dense): (Vec<usize>, Vec<usize>) =
-        (0..features.len()).partition(|&f| features.sparse(f).is_some());
-    (sparse, dense.chunks(LANES).map(<[usize]>::to_vec).collect())
+impl Mode {
+    /// From Σ z_i (W z)_i, Σ z_i² (sums of row i and of column i) and Σ z_i², over n spots and weights
+    /// that sum to `s0`.
+    #[inline]
+    pub fn statistic(self, n: f64, s0: f64, cross: f64, weighted: f64, square: f64) -> f64 {
+        match self {
+            Mode::Moran => n / s0 * cross / square,
+            Mode::Geary => (n - 1.0) * (weighted - 2.0 * cross) / (2.0 * s0 * square),
+        }
+    }
 }
+
+/// Spots whose sums are added up together at least.
+const SPOTS: usize = 512;
 
 /// The statistic of every feature; NaN for constant ones.
 pub(super) fn scores(features: &Features, weights: &Weights, mode: Mode) -> Result<Vec<f64>> {
-    let n = weights.n();
-    let (sparse, dense) = split(features);
-    let mut out = vec![f64::NAN; features.len()];
-    let one = |scratch: &mut Vec<f64>, &f: &usize| {
-        check_interrupt()?;
-        let column = features.sparse(f).expect("chosen for being sparse");
-        Ok((f, sparse_score(&column, weights, mode, scratch)))
-    };
-    let done: Result<Vec<(usize, f64)>> =
-        sparse.par_iter().map_init(|| vec![0.0; n], one).collect();
-    done?.into_iter().for_each(|(f, s)| out[f] = s);
-    let eight = |z: &mut Vec<[f64; LANES]>, block: &Vec<usize>| {
-        check_interrupt()?;
-        let square = load(features, block, z);
-        Ok(dense_scores(z, &square, weights, mode))
-    };
-    let done: Result<Vec<[f64; LANES]>> =
-        dense.par_iter().map_init(|| vec![[0.0; LANES]; n], eight).collect();
-    for (block, s) in dense.iter().zip(done?) {
-        block.iter().zip(s).for_each(|(&f, s)| out[f] = s);
+    features.with_rows(|rows| stream(&rows, weights, mode), |rows| stream(&rows, weights, mode))
+}
+
+fn stream<T: Real>(x: &Rows<T>, g: &Weights, mode: Mode) -> Result<Vec<f64>> {
+    let n = g.n();
+    let spread = Spread::of(x, n)?;
+    let filled: Vec<u32> = (0..x.width() as u32).filter(|&f| spread.filled[f as usize]).collect();
+    let mean: Vec<f64> = filled.iter().map(|&f| spread.mean[f as usize]).collect();
+    let sums = in_parts(
+        n,
+        || Sums::new(x.width(), filled.len()),
+        |spots, sums| match *x {
+            Rows::Sparse { .. } => add_sparse(x, g, &filled, &mean, spots, sums),
+            Rows::Dense { width, values } => add_dense(values, width, g, &mean, spots, sums),
+        },
+        Sums::add,
+    )?;
+    let total = n as f64;
+    let statistic = |cross, weighted, square| mode.statistic(total, g.s0, cross, weighted, square);
+    let mut out: Vec<f64> = (0..x.width())
+        .map(|f| {
+            let m = spread.mean[f];
+            let [cross, square, linear, weighted] = sums.stored[f];
+            let square = square - total * m * m;
+            match mode {
+                Mode::Moran => statistic(cross - m * linear + m * m * g.s0, 0.0, square),
+                // Differences between spots do not depend on the mean.
+                Mode::Geary => statistic(cross, weighted, square),
+            }
+        })
+        .collect();
+    for (d, &f) in filled.iter().enumerate() {
+        out[f as usize] = statistic(sums.cross[d], sums.weighted[d], sums.square[d]);
     }
+    out.iter_mut().zip(&spread.varies).filter(|(_, v)| !**v).for_each(|(o, _)| *o = f64::NAN);
     Ok(out)
 }
 
-fn sparse_score(x: &SparseColumn, g: &Weights, mode: Mode, scratch: &mut [f64]) -> f64 {
-    let stored = || x.rows.iter().map(|&r| r as usize).zip(x.values.iter().copied());
-    if stored().all(|(_, v)| v == 0.0) {
-        return f64::NAN;
-    }
-    stored().for_each(|(r, v)| scratch[r] += v);
-    let (mut sum, mut square, mut cross, mut linear, mut weighted) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for (r, v) in stored() {
-        let range = g.w.indptr[r]..g.w.indptr[r + 1];
-        let neighbours = g.w.indices[range.clone()].iter().zip(&g.w.values[range]);
-        let around: f64 = neighbours.map(|(&c, w)| w * scratch[c as usize]).sum();
-        let both = g.rows[r] + g.cols[r];
-        sum += v;
-        square += v * v;
-        cross += v * around;
-        linear += v * both;
-        weighted += v * v * both;
-    }
-    stored().for_each(|(r, _)| scratch[r] = 0.0);
-    let n = g.n() as f64;
-    let mean = sum / n;
-    let deviation = square - n * mean * mean;
-    match mode {
-        Mode::Moran => n / g.s0 * (cross - mean * linear + mean * mean * g.s0) / deviation,
-        Mode::Geary => (n - 1.0) * (weighted - 2.0 * cross) / (2.0 * g.s0 * deviation),
+/// Adds up over parts of the spots, in parallel and in an order that does not depend on threads.
+fn in_parts<S: Send>(
+    n: usize,
+    new: impl Fn() -> S + Sync,
+    add: impl Fn(Range<usize>, &mut S) + Sync,
+    join: impl Fn(&mut S, S),
+) -> Result<S> {
+    let one = |spots: Range<usize>| {
+        check_interrupt()?;
+        let mut sums = new();
+        add(spots, &mut sums);
+        Ok(sums)
+    };
+    let done: Result<Vec<S>> = parts(n, SPOTS).into_par_iter().map(one).collect();
+    let mut total = new();
+    done?.into_iter().for_each(|sums| join(&mut total, sums));
+    Ok(total)
+}
+
+/// What is known of each feature before the graph is looked at.
+struct Spread {
+    mean: Vec<f64>,
+    /// Whether not all of its values are equal.
+    varies: Vec<bool>,
+    /// Whether more than half of its values are stored.
+    filled: Vec<bool>,
+}
+
+impl Spread {
+    fn of<T: Real>(x: &Rows<T>, n: usize) -> Result<Spread> {
+        // Sum, lowest, highest, and how many are stored.
+        let nothing = [0.0, f64::INFINITY, f64::NEG_INFINITY, 0.0];
+        let add = |spots: Range<usize>, sums: &mut Vec<[f64; 4]>| {
+            for r in spots {
+                x.each(r, |f, v| {
+                    let [sum, low, high, count] = sums[f];
+                    sums[f] = [sum + v, low.min(v), high.max(v), count + 1.0];
+                });
+            }
+        };
+        let join = |total: &mut Vec<[f64; 4]>, part: Vec<[f64; 4]>| {
+            for (t, p) in total.iter_mut().zip(part) {
+                *t = [t[0] + p[0], t[1].min(p[1]), t[2].max(p[2]), t[3] + p[3]];
+            }
+        };
+        let all = in_parts(n, || vec![nothing; x.width()], add, join)?;
+        let n = n as f64;
+        Ok(Spread {
+            mean: all.iter().map(|s| s[0] / n).collect(),
+            varies: all
+                .iter()
+                .map(|&[_, low, high, count]| match count < n {
+                    true => low < 0.0 || high > 0.0,
+                    false => low < high,
+                })
+                .collect(),
+            filled: all.iter().map(|s| 2.0 * s[3] > n).collect(),
+        })
     }
 }
 
-/// Loads a block, centres it, and returns the sum of squares of each lane; a lane that is constant
-/// has a sum of NaN.
-pub(super) fn load(features: &Features, block: &[usize], z: &mut Block) -> [f64; LANES] {
-    features.fill(block, z);
-    let first = z.first().copied().unwrap_or([0.0; LANES]);
-    let mut sum = [0.0; LANES];
-    let mut varies = [false; LANES];
-    for row in z.iter() {
-        for l in 0..LANES {
-            sum[l] += row[l];
-            varies[l] |= row[l] != first[l];
-        }
-    }
-    let n = z.len() as f64;
-    let mean = sum.map(|s| s / n);
-    let mut square = [0.0; LANES];
-    for row in z.iter_mut() {
-        for l in 0..LANES {
-            row[l] -= mean[l];
-            square[l] += row[l] * row[l];
-        }
-    }
-    std::array::from_fn(|l| if varies[l] { square[l] } else { f64::NAN })
+/// Sums over spots. b_i stands for the sum of row i and of column i of the weights.
+struct Sums {
+    /// Of every feature of a sparse matrix, as it is stored: Σ x_i (W x)_i, Σ x_i², Σ x_i b_i and
+    /// Σ x_i² b_i.
+    stored: Vec<[f64; 4]>,
+    /// Of the features that are centred: Σ z_i (W z)_i,
+    cross: Vec<f64>,
+    /// Σ z_i²,
+    square: Vec<f64>,
+    /// and Σ z_i² b_i.
+    weighted: Vec<f64>,
 }
 
-/// Σ_j w_rj z_j for each lane.
-#[inline]
-pub(super) fn around(g: &Weights, z: &Block, r: usize) -> [f64; LANES] {
-    let mut sum = [0.0; LANES];
-    for e in g.w.indptr[r]..g.w.indptr[r + 1] {
-        let (w, other) = (g.w.values[e], &z[g.w.indices[e] as usize]);
-        for l in 0..LANES {
-            sum[l] += w * other[l];
-        }
+impl Sums {
+    fn new(features: usize, centred: usize) -> Sums {
+        let none = || vec![0.0; centred];
+        let stored = vec![[0.0; 4]; features];
+        Sums { stored, cross: none(), square: none(), weighted: none() }
     }
-    sum
+
+    fn add(&mut self, other: Sums) {
+        let add = |a: &mut [f64], b: &[f64]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        add(self.stored.as_flattened_mut(), other.stored.as_flattened());
+        add(&mut self.cross, &other.cross);
+        add(&mut self.square, &other.square);
+        add(&mut self.weighted, &other.weighted);
+    }
 }
 
-fn dense_scores(z: &Block, square: &[f64; LANES], g: &Weights, mode: Mode) -> [f64; LANES] {
-    let mut cross = [0.0; LANES];
-    let mut weighted = [0.0; LANES];
-    for (r, row) in z.iter().enumerate() {
-        let near = around(g, z, r);
-        let both = g.rows[r] + g.cols[r];
-        for l in 0..LANES {
-            cross[l] += row[l] * near[l];
-            weighted[l] += row[l] * row[l] * both;
-        }
-    }
-    from_sums(mode, g, &cross, &weighted, square)
-}
-
-/// The statistic from Σ z_i (W z)_i, Σ z_i² (row sum + column sum) and Σ z_i².
-pub(super) fn from_sums(
-    mode: Mode,
+fn add_sparse<T: Real>(
+    x: &Rows<T>,
     g: &Weights,
-    cross: &[f64; LANES],
-    weighted: &[f64; LANES],
-    square: &[f64; LANES],
-) -> [f64; LANES] {
-    let n = g.n() as f64;
-    std::array::from_fn(|l| match mode {
-        Mode::Moran => n / g.s0 * cross[l] / square[l],
-        Mode::Geary => (n - 1.0) * (weighted[l] - 2.0 * cross[l]) / (2.0 * g.s0 * square[l]),
-    })
+    filled: &[u32],
+    mean: &[f64],
+    spots: Range<usize>,
+    sums: &mut Sums,
+) {
+    let (mut near, mut here) = (vec![0.0; x.width()], vec![0.0; x.width()]);
+    for r in spots {
+        for (c, w) in g.w.row(r) {
+            x.each(c, |f, v| near[f] += w * v);
+        }
+        let both = g.rows[r] + g.cols[r];
+        x.each(r, |f, v| here[f] += v);
+        for (d, (&f, m)) in filled.iter().zip(mean).enumerate() {
+            let z = here[f as usize] - m;
+            sums.cross[d] += z * (near[f as usize] - m * g.rows[r]);
+            sums.square[d] += z * z;
+            sums.weighted[d] += z * z * both;
+        }
+        x.each(r, |f, _| {
+            // Taken, so that a feature that is stored twice is not counted twice.
+            let v = std::mem::take(&mut here[f]);
+            let vv = v * v;
+            let [cross, square, linear, weighted] = sums.stored[f];
+            sums.stored[f] =
+                [cross + v * near[f], square + vv, linear + v * both, weighted + vv * both];
+        });
+        near.fill(0.0);
+    }
+}
+
+fn add_dense<T: Real>(
+    values: &[T],
+    width: usize,
+    g: &Weights,
+    mean: &[f64],
+    spots: Range<usize>,
+    sums: &mut Sums,
+) {
+    let row = |r: usize| &values[r * width..(r + 1) * width];
+    let mut near = vec![0.0; width];
+    for r in spots {
+        near.fill(0.0);
+        for (c, w) in g.w.row(r) {
+            near.iter_mut().zip(row(c)).for_each(|(n, &v)| *n += w * v.as_f64());
+        }
+        let both = g.rows[r] + g.cols[r];
+        let sums = sums.cross.iter_mut().zip(&mut sums.square).zip(&mut sums.weighted);
+        for (((cross, square), weighted), ((&x, &near), m)) in
+            sums.zip(row(r).iter().zip(&near).zip(mean))
+        {
+            let z = x.as_f64() - m;
+            *cross += z * (near - m * g.rows[r]);
+            *square += z * z;
+            *weighted += z * z * both;
+        }
+    }
 }
