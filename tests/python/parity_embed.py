@@ -73,15 +73,20 @@ def compare(path, numbers):
         ok.append(line("modularity", slide, ours["modularity"], theirs, abs(ours["modularity"] - theirs) < 1e-6))
 
     mine = trustworthiness(x, a.obsm["X_umap"], n_neighbors=15)
-    ok.append(line("trustworthiness of our UMAP", slide, ours["trustworthiness"], mine, abs(ours["trustworthiness"] - mine) < 1e-9))
+    last = ours["trustworthiness"][-1]
+    ok.append(line("trustworthiness of our UMAP", slide, last, mine, abs(last - mine) < 1e-9))
     fit = dict(a.uns["umap"]["params"])
-    sc.tl.umap(a)
+    theirs = []
+    for seed in range(len(ours["trustworthiness"])):
+        sc.tl.umap(a, random_state=seed)
+        theirs.append(trustworthiness(x, a.obsm["X_umap"], n_neighbors=15))
     for name in ("a", "b"):
-        theirs = a.uns["umap"]["params"][name]
-        ok.append(line(f"umap {name}", slide, fit[name], theirs, abs(fit[name] - theirs) < 1e-6))
-    theirs = trustworthiness(x, a.obsm["X_umap"], n_neighbors=15)
-    # Seeds of umap-learn itself are 0.004 apart.
-    ok.append(line("trustworthiness, UMAP", slide, mine, theirs, mine > theirs - 0.005))
+        value = a.uns["umap"]["params"][name]
+        ok.append(line(f"umap {name}", slide, fit[name], value, abs(fit[name] - value) < 1e-6))
+    # The means of six seeds are known to 0.0005 each.
+    for what, of, room in (("mean", np.mean, 0.001), ("least", np.min, 0.004), ("most", np.max, 0.004)):
+        mine, other = of(ours["trustworthiness"]), of(theirs)
+        ok.append(line(f"trustworthiness, UMAP, {what} of seeds", slide, mine, other, mine > other - room))
 
     part = x[: ours["tsne_cells"]]
     fit = TSNE(random_state=0, learning_rate=1000, max_iter=ours["tsne_iterations"], n_jobs=2)
