@@ -170,9 +170,11 @@ impl SpatialAutocorr {
 ///
 /// Writes `uns["moranI"]` or `uns["gearyC"]`, a table with one row a feature, sorted so that the
 /// clearest pattern is first: `I` or `C`, `pval_norm` and `var_norm` (under normality); with
-/// permutations `pval_z_sim`, `pval_sim`, `var_sim`; and each p-value corrected, e.g.
-/// `pval_norm_fdr_bh`. A feature that is constant has NaN throughout, comes last, and does not
-/// count in corrections.
+/// permutations `pval_z_sim` (NaN of a single one), `pval_sim`, `var_sim`; and each p-value
+/// corrected, e.g. `pval_norm_fdr_bh`. A feature that is constant has NaN throughout, comes last,
+/// and does not count in corrections. On a complete graph of equal weights (every spot is
+/// everybody's neighbour) I is −1/(n − 1) and C is 1 for every feature: there `var_norm` is 0 and
+/// `pval_norm` NaN.
 ///
 /// ```
 /// use spatialkit::{datasets::{self, Synthetic}, gr::{self, SpatialAutocorr, SpatialNeighbors}};
@@ -217,7 +219,9 @@ pub(super) fn compute(adata: &AnnData, options: &SpatialAutocorr) -> Result<(Fra
         Mode::Geary => (1.0, weights.geary_variance()),
     };
     let tails = if options.two_tailed { 2.0 } else { 1.0 };
-    let normal = |s: &f64| tails * normal_sf(((s - expected) / variance.sqrt()).abs());
+    // Where every feature has the same statistic, there is nothing that a p-value could say.
+    let deviation = if variance > 0.0 { variance.sqrt() } else { f64::NAN };
+    let normal = |s: &f64| tails * normal_sf(((s - expected) / deviation).abs());
     let stat = if mode == Mode::Moran { "I" } else { "C" };
     let mut columns: Vec<(String, Vec<f64>)> = vec![
         (stat.into(), score.clone()),
@@ -271,7 +275,11 @@ fn by_permutation(
 ) -> Result<Vec<(String, Vec<f64>)>> {
     let sim = simulate(features, weights, mode, score, expected, n_perms, seed)?;
     let all = 0..score.len();
-    let z = |f: usize| (score[f] - sim.mean[f]) / sim.variance[f].sqrt();
+    // A single permutation has no deviation, and a z-score would be infinite.
+    let deviation = |f: usize| {
+        if sim.variance[f] > 0.0 { sim.variance[f].sqrt() } else { f64::NAN }
+    };
+    let z = |f: usize| (score[f] - sim.mean[f]) / deviation(f);
     let rank = |f: usize| {
         let above = sim.above[f].min(n_perms as f64 - sim.above[f]);
         let p = (above + 1.0) / (n_perms as f64 + 1.0);

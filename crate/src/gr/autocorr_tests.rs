@@ -1,7 +1,7 @@
 use super::*;
 use crate::anndata::{Dense, Frame, Matrix};
 use crate::gr::sample::slide;
-use crate::gr::{SpatialNeighbors, spatial_neighbors};
+use crate::gr::{SpatialNeighbors, SpatiallyVariable, spatial_neighbors, spatially_variable_genes};
 use crate::linalg::{Csr, same_with_any_threads};
 use crate::rng::Rng;
 use ndarray::Array2;
@@ -111,6 +111,38 @@ fn permutations_are_those_of_the_rows_of_the_weights() {
         // The gradient is beyond all permutations.
         assert_eq!(p[0], 1.0 / 401.0);
         assert!(column(&t, "pval_z_sim")[0] < 1e-10);
+        // One permutation tells how far it is away, but not how far others are.
+        let one = table(&a, options.n_perms(1));
+        assert!(column(&one, "pval_z_sim").iter().all(|p| p.is_nan()));
+        assert_eq!((column(&one, "pval_sim")[0], column(&one, "var_sim")[0]), (0.5, 0.0));
+    }
+}
+
+#[test]
+fn a_complete_graph_has_no_p_value() {
+    for n in 3..=15 {
+        let mut a = slide(n, 1);
+        spatial_neighbors(&mut a, SpatialNeighbors::knn(n - 1)).unwrap();
+        for options in [SpatialAutocorr::moran(), SpatialAutocorr::geary()] {
+            for normalize in [true, false] {
+                let t = table(&a, options.clone().transformation(normalize).two_tailed(normalize));
+                assert_eq!(column(&t, "var_norm"), [0.0; 3], "{n} spots, {:?}", options.mode);
+                for p in ["pval_norm", "pval_norm_fdr_bh"] {
+                    assert!(column(&t, p).iter().all(|p| p.is_nan()), "{n} spots: {p}");
+                }
+            }
+        }
+        spatially_variable_genes(&mut a, SpatiallyVariable::default().fdr(1.0)).unwrap();
+        let marked = a.var_column("spatially_variable").unwrap().to_f64().unwrap();
+        assert_eq!(marked, [0.0; 3], "{n} spots");
+    }
+    // With an edge less a spot there is something to tell apart.
+    let mut a = slide(15, 1);
+    spatial_neighbors(&mut a, SpatialNeighbors::knn(13)).unwrap();
+    for options in [SpatialAutocorr::moran(), SpatialAutocorr::geary()] {
+        let t = table(&a, options);
+        let (variance, p) = (column(&t, "var_norm"), column(&t, "pval_norm"));
+        assert!(variance[0] > 1e-9 && p[0] > 0.0 && p[0] < 1.0, "{variance:?} {p:?}");
     }
 }
 
@@ -211,6 +243,14 @@ fn bad_input_is_named() {
     assert!(e(&a, SpatialAutocorr::geary()).contains("`g7`: holds values"));
     a.x = a.x.map(|x| Matrix::Csr(x.to_csr()));
     assert!(e(&a, SpatialAutocorr::geary()).contains("`g7`: holds values"));
+    // Wherever the values come from.
+    let x = a.x().unwrap().clone();
+    a.layers.insert("bad".into(), x);
+    a.obs.insert("bad", vec![f64::INFINITY; 180]).unwrap();
+    a.obsm.insert("bad".into(), Array2::from_elem((180, 2), f64::NAN).into());
+    assert!(e(&a, SpatialAutocorr::moran().layer("bad")).contains("`g7`: holds values"));
+    assert!(e(&a, SpatialAutocorr::moran().obs(["bad"])).contains("`bad`: holds values"));
+    assert!(e(&a, SpatialAutocorr::moran().obsm("bad")).contains("`0`: holds values"));
     // Negative values are as good as others.
     assert!(compute(&a, &SpatialAutocorr::moran().genes(["g2"])).is_ok());
 }

@@ -150,9 +150,23 @@ pub(super) fn delaunay(coords: &Array2<f64>) -> Result<Edges> {
 /// step away.
 pub(super) fn grid(coords: &Array2<f64>, k: usize) -> Result<Edges> {
     let mut edges = knn(coords, k)?;
-    let limit = median(&edges.values) * 1.3;
-    edges.keep(|d| d < limit);
+    let Some(length) = usual(&edges.values) else {
+        let reason = format!(
+            "every spot lies at one place with its {k} nearest, so that a grid has no length; \
+             drop the copies, or ask for more neighbours"
+        );
+        return Err(Error::data("coordinates", reason));
+    };
+    edges.keep(|d| d < 1.3 * length);
     Ok(steps(edges))
+}
+
+/// The median distance: where half of them or more are 0 (spots that were recorded several times)
+/// that of the others. `None` where there are no others.
+fn usual(distances: &[f64]) -> Option<f64> {
+    let apart: Vec<f64> = distances.iter().copied().filter(|&d| d > 0.0).collect();
+    let copies = 2 * apart.len() <= distances.len();
+    (!apart.is_empty()).then(|| median(if copies { &apart } else { distances }))
 }
 
 /// Every edge of length 1.

@@ -190,8 +190,34 @@ mod tests {
     }
 
     #[test]
+    fn spots_without_a_cluster_and_clusters_of_one_are_defined() {
+        let mut a = slide(6, 4);
+        spatial_neighbors(&mut a, SpatialNeighbors::grid(4)).unwrap();
+        let mut scores = |codes: Vec<i32>, categories: &[&str]| {
+            let categories = categories.iter().map(ToString::to_string).collect();
+            let c = crate::anndata::Categorical { codes, categories, typed: None, ordered: false };
+            a.obs.insert("cluster", c).unwrap();
+            centrality_scores(&mut a, CentralityScores::new("cluster")).unwrap();
+            ["degree_centrality", "closeness_centrality"].map(|name| column(&a, name))
+        };
+        // The corner belongs to none, so that it lies outside of the left third.
+        let thirds = (0..24).map(|i| if i == 0 { -1 } else { i % 6 / 2 }).collect();
+        let [degree, closeness] = scores(thirds, &["a", "b", "c"]);
+        assert_eq!(degree, [5. / 17., 8. / 16., 4. / 16.]);
+        assert_eq!(closeness, [17. / 41., 16. / 24., 16. / 40.]);
+        let [degree, closeness] =
+            scores((0..24).map(|i| i32::from(i > 0)).collect(), &["corner", "rest"]);
+        assert_eq!(degree, [2. / 23., 1.]);
+        assert_eq!(closeness, [23. / 96., 1.]);
+    }
+
+    #[test]
     fn parts_out_of_reach_and_bad_input_are_defined() {
         let mut a = slide(6, 4);
+        let e = centrality_scores(&mut a, CentralityScores::new("cluster")).unwrap_err();
+        assert!(e.to_string().contains("Run `gr::spatial_neighbors` first"), "{e}");
+        let e = centrality_scores(&mut a, CentralityScores::new("kind")).unwrap_err();
+        assert!(e.to_string().contains("obs has no column `kind`"), "{e}");
         spatial_neighbors(&mut a, SpatialNeighbors::grid(4).library_key("cluster")).unwrap();
         centrality_scores(&mut a, CentralityScores::new("cluster")).unwrap();
         assert_eq!(column(&a, "closeness_centrality"), [0.0; 3]);

@@ -202,6 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn clusters_of_one_spot_or_none_are_defined() {
+        let mut a = slide(4, 4);
+        let mut of = |codes: Vec<i32>, categories: &[&str]| {
+            let categories = categories.iter().map(ToString::to_string).collect();
+            let c = crate::anndata::Categorical { codes, categories, typed: None, ordered: false };
+            a.obs.insert("cluster", c).unwrap();
+            let all = CoOccurrence::new("cluster").interval_at(&[0.0, 10.0]);
+            co_occurrence(&mut a, all).unwrap();
+            occ(&a).1
+        };
+        // Within 10 are all 240 pairs: 15 from and to the one spot, 210 among the rest.
+        let found = of((0..16).map(|i| i32::from(i > 0)).collect(), &["one", "rest", "none"]);
+        let mixed = 16.0 / 15.0;
+        let expected = [0., mixed, 0., mixed, 210. / 225. * mixed, 0., 0., 0., 0.];
+        assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-12), "{found:?}");
+        assert_eq!(of(vec![0; 16], &["all"]), [1.0]);
+    }
+
+    #[test]
     fn bad_input_is_named() {
         let mut a = slide(4, 4);
         let mut run = |o: CoOccurrence| co_occurrence(&mut a, o).unwrap_err().to_string();
@@ -211,6 +230,13 @@ mod tests {
         assert!(run(CoOccurrence::new("cluster").spatial_key("x")).contains("obsm has no"));
         let e = run(CoOccurrence::new("cluster").interval_at(&[0.0, f64::NAN]));
         assert!(e.contains("finite"), "{e}");
+        let place = |x: f64| ndarray::Array2::from_elem((16, 2), x).into();
+        a.obsm.insert("spatial".into(), place(f64::NAN));
+        let e = co_occurrence(&mut a, CoOccurrence::new("cluster")).unwrap_err().to_string();
+        assert!(e.contains("16 of 16 observations have a coordinate that is not"), "{e}");
+        a.obsm.insert("spatial".into(), place(3.0));
+        let e = co_occurrence(&mut a, CoOccurrence::new("cluster")).unwrap_err().to_string();
+        assert!(e.contains("distances cannot be chosen") && e.contains(".interval_at("), "{e}");
         let mut two = slide(2, 1);
         assert!(co_occurrence(&mut two, CoOccurrence::new("cluster")).is_err());
     }

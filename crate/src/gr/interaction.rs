@@ -119,6 +119,22 @@ mod tests {
     }
 
     #[test]
+    fn a_category_without_spots_has_no_edges() {
+        let mut a = slide(6, 4);
+        spatial_neighbors(&mut a, SpatialNeighbors::grid(4)).unwrap();
+        let categories = ["one", "rest", "none"].map(String::from).to_vec();
+        let codes = (0..24).map(|i| i32::from(i > 0)).collect();
+        let c = crate::anndata::Categorical { codes, categories, typed: None, ordered: false };
+        a.obs.insert("few", c).unwrap();
+        interaction_matrix(&mut a, InteractionMatrix::new("few")).unwrap();
+        assert_eq!(matrix(&a, "few"), [0., 2., 0., 2., 72., 0., 0., 0., 0.]);
+        interaction_matrix(&mut a, InteractionMatrix::new("few").normalized(true)).unwrap();
+        let parts = matrix(&a, "few");
+        assert_eq!(parts[..6], [0., 1., 0., 2. / 74., 72. / 74., 0.]);
+        assert!(parts[6..].iter().all(|p| p.is_nan()), "{parts:?}");
+    }
+
+    #[test]
     fn bad_input_is_named() {
         let mut a = slide(6, 4);
         let e = interaction_matrix(&mut a, InteractionMatrix::new("cluster")).unwrap_err();
@@ -127,5 +143,11 @@ mod tests {
         a.obs.insert("area", vec![1.5; 24]).unwrap();
         let e = interaction_matrix(&mut a, InteractionMatrix::new("area")).unwrap_err();
         assert!(e.to_string().contains("not categories"), "{e}");
+        let e = interaction_matrix(&mut a, InteractionMatrix::new("kind")).unwrap_err();
+        assert!(e.to_string().contains("obs has no column `kind`"), "{e}");
+        let void = crate::anndata::Categorical::from_labels::<&str>(&[None; 24]);
+        a.obs.insert("void", void).unwrap();
+        let e = interaction_matrix(&mut a, InteractionMatrix::new("void")).unwrap_err();
+        assert!(e.to_string().contains("no observation has a category"), "{e}");
     }
 }

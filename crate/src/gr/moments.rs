@@ -65,18 +65,32 @@ impl Weights {
         self.w.nrows
     }
 
-    /// The variance of Moran's I if the values are normal (Cliff and Ord, 1981).
+    /// The variance of Moran's I if the values are normal (Cliff and Ord, 1981); 0 on a complete
+    /// graph of equal weights.
     pub fn moran_variance(&self) -> f64 {
         let n = self.n() as f64;
         let s02 = self.s0 * self.s0;
-        let square = (n * n * self.s1 - n * self.s2 + 3.0 * s02) / ((n - 1.0) * (n + 1.0) * s02);
-        square - (1.0 / (n - 1.0)).powi(2)
+        let (first, second, third) = (n * n * self.s1, n * self.s2, 3.0 * s02);
+        let unit = (n - 1.0) * (n + 1.0) * s02;
+        let square = (first - second + third) / unit;
+        let largest = first.max(second).max(third) / unit;
+        self.beyond_rounding(square - (1.0 / (n - 1.0)).powi(2), largest)
     }
 
-    /// The variance of Geary's C if the values are normal (Cliff and Ord, 1981).
+    /// The variance of Geary's C if the values are normal (Cliff and Ord, 1981); 0 on a complete
+    /// graph of equal weights.
     pub fn geary_variance(&self) -> f64 {
         let n = self.n() as f64;
         let s02 = self.s0 * self.s0;
-        ((2.0 * self.s1 + self.s2) * (n - 1.0) - 4.0 * s02) / (2.0 * (n + 1.0) * s02)
+        let sums = (2.0 * self.s1 + self.s2) * (n - 1.0);
+        let unit = 2.0 * (n + 1.0) * s02;
+        self.beyond_rounding((sums - 4.0 * s02) / unit, sums.max(4.0 * s02) / unit)
+    }
+
+    /// A variance, or 0 where it is no more than what is left by rounding of terms of which
+    /// `largest` is the largest, each of them a sum over all edges.
+    fn beyond_rounding(&self, variance: f64, largest: f64) -> f64 {
+        let rounding = 8.0 * f64::EPSILON * self.w.values.len() as f64;
+        if variance > rounding * largest { variance } else { 0.0 }
     }
 }

@@ -49,7 +49,8 @@ impl SpatialNeighbors {
 
     /// A grid: of the `n_neighs` nearest spots those nearer than 1.3 times the median distance.
     /// 6 for the hexagonal grid of Visium, 4 for a square one, 8 for a square one with its
-    /// diagonals. As `coord_type="grid"`.
+    /// diagonals. As `coord_type="grid"`. Where at least half of the distances are 0, because spots
+    /// were recorded several times, the median is that of the others (squidpy has no edges then).
     pub fn grid(n_neighs: usize) -> Self {
         SpatialNeighbors { n_neighs, ..SpatialNeighbors::of(Kind::Grid) }
     }
@@ -252,7 +253,8 @@ fn libraries(adata: &AnnData, key: Option<&str>) -> Result<Vec<(String, Vec<usiz
 ///
 /// # Errors
 /// [`Error::MissingKey`] without coordinates; [`Error::Data`] when a coordinate is not finite, a
-/// spot belongs to no slice, or a spectral transform finds a spot that is nobody's neighbour;
+/// spot belongs to no slice, all spots of a grid lie with their nearest ones at one place, or a
+/// spectral transform finds a spot that is nobody's neighbour;
 /// [`Error::Parameter`] for options out of range or of no use, and when a slice has not more spots
 /// than neighbours are asked for; [`Error::Shape`] for a triangulation in other than 2 dimensions.
 pub fn spatial_neighbors(adata: &mut AnnData, options: SpatialNeighbors) -> Result<()> {

@@ -124,6 +124,22 @@ fn coinciding_isolated_and_single_spots_are_defined() {
 }
 
 #[test]
+fn a_grid_of_copies_is_measured_without_them() {
+    // Three places in a row, with four spots at each: of 4 distances 3 are 0.
+    let copies: Vec<[f64; 2]> = (0..12).map(|i| [(i / 4) as f64, 0.0]).collect();
+    let a = run(&points(&copies), SpatialNeighbors::grid(4)).unwrap();
+    assert_eq!(row(&conn(&a), 0), [(1, 1.), (2, 1.), (3, 1.), (4, 1.)]);
+    assert_eq!(row(&conn(&a), 5), [(0, 1.), (4, 1.), (6, 1.), (7, 1.)]);
+    assert_eq!(dist(&a).values, [1.0; 48]);
+    // Two spots at each corner of a square: exactly half of the distances are 0.
+    let twice: Vec<[f64; 2]> = (0..8).map(|i| [(i / 2 % 2) as f64, (i / 4) as f64]).collect();
+    let a = run(&points(&twice), SpatialNeighbors::grid(2)).unwrap();
+    assert_eq!(row(&conn(&a), 0), [(1, 1.), (2, 1.)]);
+    let e = run(&points(&[[7., 7.]; 6]), SpatialNeighbors::grid(4)).unwrap_err().to_string();
+    assert!(e.contains("at one place") && e.contains("drop the copies"), "{e}");
+}
+
+#[test]
 fn bad_input_is_named() {
     let a = slide(5, 5);
     let e = |o: SpatialNeighbors| run(&a, o).unwrap_err().to_string();

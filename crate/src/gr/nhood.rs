@@ -44,7 +44,7 @@ impl NhoodEnrichment {
         self
     }
 
-    /// Number of permutations. Default: 1000.
+    /// Number of permutations, at least 2. Default: 1000.
     pub fn n_perms(mut self, n: usize) -> Self {
         self.n_perms = Some(n);
         self
@@ -74,12 +74,14 @@ impl NhoodEnrichment {
 ///
 /// Writes `uns["<cluster_key>_nhood_enrichment"]` with `zscore` and `count`, clusters × clusters in
 /// the order of the categories (row: from, column: to). A z-score is NaN where shuffling changes
-/// nothing, e.g. between a cluster without spots and another, or within a cluster of one spot.
+/// nothing, e.g. between a cluster without spots and another, within a cluster of one spot, or on a
+/// complete graph.
 ///
 /// # Errors
 /// [`Error::MissingKey`] without the column; [`Error::Data`] without the graph, when a spot has no
 /// cluster or no slice, with fewer than 2 clusters, or for exact moments of a graph with spots that
-/// are their own neighbours; [`Error::Parameter`] for 0 permutations, or exact moments by slice.
+/// are their own neighbours; [`Error::Parameter`] for fewer than 2 permutations, or exact moments
+/// by slice.
 pub fn nhood_enrichment(adata: &mut AnnData, options: NhoodEnrichment) -> Result<()> {
     let key = &options.cluster_key;
     let (clusters, codes) = labels(adata, key)?;
@@ -96,9 +98,10 @@ pub fn nhood_enrichment(adata: &mut AnnData, options: NhoodEnrichment) -> Result
     let mut count = vec![0u64; k * k];
     add_counts(&g, &codes, k, &mut count);
     let (mean, deviation) = match options.n_perms {
-        Some(0) => {
-            let reason = "must be at least 1; for none, ask for the `exact` moments";
-            return Err(Error::parameter("n_perms", 0, reason));
+        Some(n @ 0..2) => {
+            let reason = "must be at least 2, to have a deviation; for none, ask for the `exact` \
+                          moments";
+            return Err(Error::parameter("n_perms", n, reason));
         }
         Some(n) => permute(&g, &codes, k, &slices, n, options.seed)?,
         None if options.library_key.is_some() => {
@@ -107,7 +110,9 @@ pub fn nhood_enrichment(adata: &mut AnnData, options: NhoodEnrichment) -> Result
         }
         None => exact(&g, &codes, k)?,
     };
-    let z = |p: usize| (count[p] as f64 - mean[p]) / deviation[p];
+    // Without a deviation a mean that was rounded would make a z-score infinite.
+    let known = |p: usize| if deviation[p] > 0.0 { deviation[p] } else { f64::NAN };
+    let z = |p: usize| (count[p] as f64 - mean[p]) / known(p);
     let zscore: Vec<f64> = (0..k * k).map(z).collect();
     let count: Vec<u32> = count.into_iter().map(|c| c as u32).collect();
     let square = |values: Values| Value::Array { shape: vec![k, k], values };
@@ -324,6 +329,13 @@ mod tests {
             let z = get(&a, "zscore");
             assert!(z[0].is_nan() && z[1].is_finite() && z[8].is_nan(), "{z:?}");
         }
+        // Where everybody is everybody's neighbour, it does not matter who is where.
+        spatial_neighbors(&mut a, SpatialNeighbors::knn(23)).unwrap();
+        for o in [NhoodEnrichment::new("cluster"), NhoodEnrichment::new("cluster").exact()] {
+            nhood_enrichment(&mut a, o).unwrap();
+            assert_eq!(get(&a, "count")[..5], [0.0, 23.0, 0.0, 23.0, 506.0]);
+            assert!(get(&a, "zscore").iter().all(|z| z.is_nan()), "{:?}", get(&a, "zscore"));
+        }
     }
 
     #[test]
@@ -334,7 +346,15 @@ mod tests {
         assert!(e.contains("Run `gr::spatial_neighbors` first"), "{e}");
         spatial_neighbors(&mut a, SpatialNeighbors::grid(4).set_diag(true)).unwrap();
         assert!(run(&mut a, NhoodEnrichment::new("cluster").exact()).contains("set_diag"));
-        assert!(run(&mut a, NhoodEnrichment::new("cluster").n_perms(0)).contains("at least 1"));
+        for n in [0, 1] {
+            let e = run(&mut a, NhoodEnrichment::new("cluster").n_perms(n));
+            assert!(e.contains(&format!("n_perms = {n}")) && e.contains("at least 2"), "{e}");
+        }
+        assert!(run(&mut a, NhoodEnrichment::new("kind")).contains("obs has no column `kind`"));
+        let e = run(&mut a, NhoodEnrichment::new("cluster").library_key("slice"));
+        assert!(e.contains("obs has no column `slice`"), "{e}");
+        let e = run(&mut a, NhoodEnrichment::new("cluster").library_key("partly"));
+        assert!(e.contains("observation 0 has no slice"), "{e}");
         assert!(run(&mut a, NhoodEnrichment::new("partly")).contains("have no category"));
         a.obs.insert("all", vec!["x"; 24].iter().map(|_| true).collect::<Vec<bool>>()).unwrap();
         assert!(run(&mut a, NhoodEnrichment::new("all")).contains("at least 2"));

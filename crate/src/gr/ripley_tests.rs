@@ -58,6 +58,23 @@ fn every_mode_is_a_rising_share_with_p_values() {
 }
 
 #[test]
+fn clusters_of_one_spot_or_none_are_defined() {
+    let mut a = slide(12, 9);
+    let codes = (0..108).map(|i| i32::from(i > 0)).collect();
+    let categories = ["one", "rest", "none"].map(String::from).to_vec();
+    a.obs
+        .insert("cluster", Categorical { codes, categories, typed: None, ordered: false })
+        .unwrap();
+    let options = |mode| Ripley::new("cluster", mode).n_simulations(5).n_steps(11);
+    ripley(&mut a, options(RipleyMode::L)).unwrap();
+    // A spot without another of its kind has no pair; the category without spots has no rows.
+    let l = result(&a, "L", "L_stat");
+    assert!(l.len() == 22 && l[..11] == [0.0; 11] && l[21] > 0.0, "{l:?}");
+    let e = ripley(&mut a, options(RipleyMode::G)).unwrap_err().to_string();
+    assert!(e.contains("`one` has 1 spots, n_neigh asks for 2"), "{e}");
+}
+
+#[test]
 fn bad_input_is_named() {
     let mut a = slide(12, 9);
     let mut e = |o: Ripley| ripley(&mut a, o).unwrap_err().to_string();
@@ -67,6 +84,12 @@ fn bad_input_is_named() {
     assert!(e(Ripley::new("cluster", RipleyMode::G).max_dist(1e-6)).contains("within the largest"));
     assert!(e(Ripley::new("cluster", RipleyMode::L).max_dist(-1.0)).contains("above 0"));
     assert!(e(Ripley::new("cluster", RipleyMode::L).n_steps(1)).contains("at least 2"));
+    assert!(e(Ripley::new("kind", RipleyMode::L)).contains("obs has no column `kind`"));
+    let absent = Ripley::new("cluster", RipleyMode::L).spatial_key("xy");
+    assert!(e(absent).contains("obsm has no entry `xy`"));
+    a.obsm.insert("spatial".into(), Array2::from_elem((108, 2), f64::NAN).into());
+    let e = ripley(&mut a, Ripley::new("cluster", RipleyMode::L)).unwrap_err();
+    assert!(e.to_string().contains("108 of 108 observations have a coordinate"), "{e}");
     let mut line = slide(12, 1);
     let e = ripley(&mut line, Ripley::new("cluster", RipleyMode::L)).unwrap_err();
     assert!(e.to_string().contains("one line"), "{e}");

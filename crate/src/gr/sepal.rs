@@ -1,8 +1,7 @@
 //! [`sepal`]: genes by how long diffusion takes to level their pattern.
 
-use super::features::{Features, Source};
+use super::features::{Features, LANES, Source};
 use super::graph::{CONNECTIVITIES, coordinates, graph};
-use super::statistic::LANES;
 use crate::anndata::{AnnData, Select, Value};
 use crate::error::{Error, Result};
 use crate::linalg::Csr;
@@ -269,11 +268,12 @@ pub fn sepal(adata: &mut AnnData, options: Sepal) -> Result<()> {
     let coords = coordinates(adata, &options.spatial_key)?;
     let grid = Grid::of(&g, &coords, options.max_neighs)?;
     let features = options.source.read(adata)?;
+    let columns = features.columns();
     let n = adata.n_obs();
     let all: Vec<usize> = (0..features.len()).collect();
     let progress = Mutex::new(Progress::new("sepal", all.len() as u64));
     let eight = |x: &mut Vec<Lanes>, genes: &[usize]| -> Result<Vec<f64>> {
-        features.fill(genes, x);
+        columns.fill(genes, x);
         let negative = |l: usize| x.iter().any(|row| row[l] < 0.0);
         if let Some(l) = (0..genes.len()).find(|&l| negative(l)) {
             let reason = "has negative values, which do not diffuse; use counts or their logarithm";
@@ -347,6 +347,18 @@ mod tests {
     }
 
     #[test]
+    fn a_constant_gene_takes_one_step() {
+        let mut a = slide(12, 10);
+        spatial_neighbors(&mut a, SpatialNeighbors::grid(4)).unwrap();
+        let mut x = a.x().unwrap().to_array_f64();
+        x.column_mut(2).fill(3.5);
+        a.x = Some(x.into());
+        sepal(&mut a, Sepal::new(4).genes([2])).unwrap();
+        let Value::Frame(t) = &a.uns["sepal_score"] else { panic!("no table") };
+        assert_eq!(t.get("sepal_score").unwrap().to_f64().unwrap(), [0.001]);
+    }
+
+    #[test]
     fn bad_input_is_named() {
         let mut a = slide(12, 10);
         let run = |a: &mut AnnData, o| sepal(a, o).unwrap_err().to_string();
@@ -356,6 +368,10 @@ mod tests {
         assert!(run(&mut a, Sepal::new(6)).contains("spots with 4 neighbours"));
         assert!(run(&mut a, Sepal::new(4).genes("Mbp")).contains("no name"));
         assert!(run(&mut a, Sepal::new(4).dt(0.0)).contains("above 0"));
+        assert!(run(&mut a, Sepal::new(4).spatial_key("xy")).contains("obsm has no entry `xy`"));
+        let mut small = slide(3, 2);
+        spatial_neighbors(&mut small, SpatialNeighbors::grid(4)).unwrap();
+        assert!(run(&mut small, Sepal::new(4)).contains("spots with 3 neighbours"));
         let mut x = a.x().unwrap().to_array_f64();
         x[[3, 1]] = -1.0;
         a.x = Some(x.into());

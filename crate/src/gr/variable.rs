@@ -58,7 +58,7 @@ impl SpatiallyVariable {
 ///
 /// Writes `uns["moranI"]` as there, and `var`: `spatially_variable`, `spatially_variable_rank` (0
 /// is the highest I), `moranI`, `moranI_pval` and `moranI_fdr`; NaN for genes that are constant,
-/// which are never marked.
+/// which are never marked. On a complete graph there are no p-values, and no gene is marked.
 ///
 /// # Errors
 /// As [`spatial_autocorr`](super::spatial_autocorr); [`Error::Parameter`] when `fdr` is not in
@@ -133,5 +133,8 @@ mod tests {
         assert!(run(&mut a, SpatiallyVariable::default()).contains("gr::spatial_neighbors"));
         assert!(run(&mut a, SpatiallyVariable::default().fdr(0.0)).contains("fdr"));
         assert!(run(&mut a, SpatiallyVariable::default().n_top_genes(0)).contains("at least 1"));
+        spatial_neighbors(&mut a, SpatialNeighbors::grid(4)).unwrap();
+        let e = run(&mut a, SpatiallyVariable::default().layer("counts"));
+        assert!(e.contains("layers has no entry `counts`"), "{e}");
     }
 }

@@ -17,7 +17,8 @@ pub struct Bars {
     color: Option<Color>,
 }
 
-/// One bar for each name.
+/// One bar for each name; where the height is not finite there is the name and no bar. Without any
+/// finite height the figure cannot be drawn.
 ///
 /// ```
 /// use spatialkit::pl;
@@ -37,8 +38,8 @@ pub fn bar<S: ToString>(heights: impl IntoIterator<Item = (S, f64)>) -> Figure<B
     })
 }
 
-/// How many of `values` fall into each of `bins` intervals of equal width. What is not finite is
-/// left out.
+/// How many of `values` fall into each of `bins` intervals of equal width: at least 1 and at most
+/// 10,000, whatever is asked for. Values that are not finite are left out.
 pub fn histogram(values: &[f64], bins: usize) -> Figure<Bars> {
     let finite = || values.iter().copied().filter(|v| v.is_finite());
     let low = finite().fold(f64::INFINITY, f64::min);
@@ -80,7 +81,8 @@ impl Figure<Bars> {
 
 impl Bars {
     fn axes(&self) -> Result<(Axis, Axis)> {
-        if self.bars.is_empty() {
+        let heights = self.bars.iter().map(|b| b.2).filter(|h| h.is_finite());
+        if heights.clone().next().is_none() {
             return Err(Error::data("bars", "there are no finite values to draw"));
         }
         let x = match &self.names {
@@ -90,7 +92,6 @@ impl Bars {
                 Axis::new("xlim", ends, None, false, 0.0)?
             }
         };
-        let heights = self.bars.iter().map(|b| b.2).filter(|h| h.is_finite());
         let y = Axis::new("ylim", heights.chain([0.0]), None, false, 0.06)?;
         Ok((x, y))
     }

@@ -34,7 +34,8 @@ impl Tint {
 pub(crate) enum Item {
     /// Points of one colour.
     Points { at: Vec<(f64, f64)>, radius: f64, tint: Tint },
-    /// A curve, dashed with dashes of that length.
+    /// A curve, dashed with dashes of that length; a gap where either coordinate is no number, and
+    /// a dot where a point is left alone.
     Curve { at: Vec<(f64, f64)>, width: f64, tint: Tint, dash: Option<f64> },
     /// A filled shape, with a rim.
     Shape { at: Vec<(f64, f64)>, tint: Tint, rim: Option<(f64, Tint)> },
@@ -76,9 +77,12 @@ impl Item {
                 let color = tint.color(&ink);
                 canvas.clipped(around, |c| {
                     let whole = |p: &(f64, f64)| x(p.0).is_finite() && y(p.1).is_finite();
-                    for run in at.split(|p| !whole(p)).filter(|r| r.len() > 1) {
+                    for run in at.split(|p| !whole(p)) {
                         let points = run.iter().map(to);
                         match dash {
+                            _ if run.len() < 2 => {
+                                points.for_each(|(a, b)| c.disc(a, b, 1.6 * width, color));
+                            }
                             Some(dash) => c.dashed(points, *width, color, *dash),
                             None => c.line(points, *width, color),
                         }

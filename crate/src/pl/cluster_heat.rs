@@ -34,7 +34,8 @@ struct Pairs {
 }
 
 /// How much more often clusters are neighbours than by chance, as a heat map; squidpy's
-/// `pl.nhood_enrichment`. Reads `uns["<cluster_key>_nhood_enrichment"]`.
+/// `pl.nhood_enrichment`. Reads `uns["<cluster_key>_nhood_enrichment"]`. A z-score that is NaN (as
+/// of a cluster of one spot with itself) has the colour of what is missing, and no number.
 pub fn nhood_enrichment(adata: &AnnData, cluster_key: &str) -> Figure<ClusterHeat> {
     let read = || {
         let clusters = Clusters::of(adata, cluster_key)?;

@@ -104,7 +104,7 @@ impl Figure<ClusterMap> {
     }
 
     /// Takes the mean off and divides by the standard deviation, by gene (`"var"`) or by cell
-    /// (`"obs"`).
+    /// (`"obs"`); what does not vary, but for rounding, becomes 0.
     pub fn z_score(mut self, by: &str) -> Self {
         let scale = StandardScale::try_from(by).map_err(|_| by.to_string());
         self.plot.options.arrangement.z_score = scale;
@@ -338,15 +338,17 @@ impl ClusterMap {
     }
 }
 
-/// seaborn's: with the standard deviation of pandas (n − 1); what does not vary becomes 0.
+/// seaborn's: with the standard deviation of pandas (n − 1); what does not vary becomes 0, also
+/// where the mean of equal numbers is rounded.
 fn z_score<'a>(line: impl Iterator<Item = &'a mut f64>) {
     let line: Vec<&mut f64> = line.collect();
     let n = line.len() as f64;
     let mean = line.iter().map(|v| **v).sum::<f64>() / n;
     let square = line.iter().map(|v| (**v - mean) * (**v - mean)).sum::<f64>();
     let deviation = (square / (n - 1.0)).sqrt();
+    let varies = deviation > f64::EPSILON * n * mean.abs();
     for v in line {
-        *v = if deviation > 0.0 { (*v - mean) / deviation } else { 0.0 };
+        *v = if varies { (*v - mean) / deviation } else { 0.0 };
     }
 }
 
@@ -371,5 +373,25 @@ impl Plot for ClusterMap {
             cells(canvas, p, (n, m), &shades, |r, c| values[r * m + c], None);
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_numbers_have_no_z_score() {
+        for n in [1, 2, 3, 6, 10, 12, 20, 10_000] {
+            for v in [0.0, 0.1, -0.3, 1e-9, 7.7e12] {
+                let mut line = vec![v; n];
+                z_score(line.iter_mut());
+                assert!(line.iter().all(|z| *z == 0.0), "{n} times {v}: {}", line[0]);
+            }
+        }
+        // What varies little still varies.
+        let mut line = [1.0, 1.0 + 1e-12, 1.0 - 1e-12];
+        z_score(line.iter_mut());
+        assert!((line[1] - 1.0).abs() < 1e-3 && (line[2] + 1.0).abs() < 1e-3, "{line:?}");
     }
 }

@@ -2,12 +2,14 @@
 //! those values, cells × genes.
 
 use super::heat::Bracket;
-use super::keys::alike;
+use super::keys::{alike, shared_symbol};
 use crate::anndata::{AnnData, Frame, Map, Matrix, with_values};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 
 /// The genes (or numbers of `obs`) that a figure shows, as a list or in named groups.
+///
+/// A name that several genes have is an error when the figure is drawn.
 ///
 /// Made from a name, a list of names, or a list of groups with their names, as Python's dict:
 ///
@@ -108,12 +110,12 @@ impl Genes {
             }
             _ => None,
         };
-        let (matrix, var) = match (raw, &self.layer) {
-            (Some(raw), _) => (Ok(&raw.x), &raw.var),
-            (None, Some(layer)) => (adata.layer(layer), &adata.var),
-            (None, None) => (adata.x(), &adata.var),
+        let (matrix, slot, var) = match (raw, &self.layer) {
+            (Some(raw), _) => (Ok(&raw.x), "raw.var", &raw.var),
+            (None, Some(layer)) => (adata.layer(layer), "var", &adata.var),
+            (None, None) => (adata.x(), "var", &adata.var),
         };
-        let index = Index::new(adata, var, self.symbols.as_deref())?;
+        let index = Index::new(adata, slot, var, self.symbols.as_deref())?;
         let mut unique: Map<Source> = Map::new();
         for name in &self.names {
             if !unique.contains_key(name) {
@@ -155,13 +157,21 @@ enum Source {
 /// The names that can be asked for.
 struct Index<'a> {
     adata: &'a AnnData,
+    slot: &'static str,
+    var: &'a Frame,
     names: Vec<String>,
-    place: std::collections::HashMap<String, usize>,
+    /// Where each name is; `None` where several genes have it.
+    place: std::collections::HashMap<String, Option<usize>>,
     symbols: bool,
 }
 
 impl<'a> Index<'a> {
-    fn new(adata: &'a AnnData, var: &Frame, symbols: Option<&str>) -> Result<Index<'a>> {
+    fn new(
+        adata: &'a AnnData,
+        slot: &'static str,
+        var: &'a Frame,
+        symbols: Option<&str>,
+    ) -> Result<Index<'a>> {
         let names: Vec<String> = match symbols {
             None => var.names().to_vec(),
             Some(key) => {
@@ -173,9 +183,9 @@ impl<'a> Index<'a> {
         };
         let mut place = std::collections::HashMap::with_capacity(names.len());
         for (i, name) in names.iter().enumerate() {
-            place.entry(name.clone()).or_insert(i);
+            place.entry(name.clone()).and_modify(|p| *p = None).or_insert(Some(i));
         }
-        Ok(Index { adata, names, place, symbols: symbols.is_some() })
+        Ok(Index { adata, slot, var, names, place, symbols: symbols.is_some() })
     }
 
     fn find(&self, name: &str) -> Result<Source> {
@@ -186,13 +196,10 @@ impl<'a> Index<'a> {
                 let reason = "is both a gene and a column of obs: rename one of them";
                 Err(Error::parameter("var_names", name, reason))
             }
-            (Some(g), None) => {
-                if self.symbols && self.names.iter().filter(|n| *n == name).count() > 1 {
-                    let reason = "several genes have that symbol: name the gene itself";
-                    return Err(Error::parameter("var_names", name, reason));
-                }
-                Ok(Source::Gene(g))
-            }
+            (Some(Some(g)), None) => Ok(Source::Gene(g)),
+            (Some(None), None) if self.symbols => Err(shared_symbol(name)),
+            // Says how many there are, and where.
+            (Some(None), None) => self.var.position(self.slot, name).map(Source::Gene),
             (None, Some(column)) => column.to_f64().map(Source::Column).ok_or_else(|| {
                 let reason = "is a column of obs that holds no numbers";
                 Error::parameter("var_names", name, reason)

@@ -21,7 +21,7 @@ enum Given {
 }
 
 impl Key {
-    /// The column of `obs`, or else the gene, of that name.
+    /// The column of `obs`, or else the gene, of that name, which only one gene may have.
     pub fn new(name: impl Into<String>) -> Self {
         Key { name: name.into(), layer: None, symbols: None, raw: true, given: None }
     }
@@ -218,10 +218,12 @@ fn gene<'a>(adata: &'a AnnData, key: &Key) -> Result<(&'a Matrix, usize)> {
         let matrix = adata.layer(layer)?;
         return Ok((matrix, position(adata, name)?));
     }
-    if let (true, Some(raw)) = (key.raw, &adata.raw)
-        && let Some(i) = raw.var.names().iter().position(|n| n == name)
-    {
-        return Ok((&raw.x, i));
+    if let (true, Some(raw)) = (key.raw, &adata.raw) {
+        match raw.var.position("raw.var", name) {
+            // A gene that only `X` has is taken from there.
+            Err(Error::MissingKey { .. }) => {}
+            found => return Ok((&raw.x, found?)),
+        }
     }
     let index = position(adata, name)?;
     Ok((adata.x()?, index))
@@ -231,18 +233,30 @@ fn gene<'a>(adata: &'a AnnData, key: &Key) -> Result<(&'a Matrix, usize)> {
 fn resolved(adata: &AnnData, key: &Key) -> Result<String> {
     let Some(symbols) = &key.symbols else { return Ok(key.name.clone()) };
     let column = adata.var_column(symbols)?;
-    let found = (0..column.len()).find(|&i| column.text(i).as_deref() == Some(&key.name));
-    let Some(i) = found else {
-        let all: Vec<String> = (0..column.len()).filter_map(|i| column.text(i)).collect();
-        let alike: Vec<&str> = alike(&all, &key.name);
-        return Err(Error::missing_key("var", "gene symbol", &key.name, alike));
-    };
-    Ok(adata.var.names()[i].clone())
+    let mut found = (0..column.len()).filter(|&i| column.text(i).as_deref() == Some(&key.name));
+    match (found.next(), found.next()) {
+        (Some(i), None) => Ok(adata.var.names()[i].clone()),
+        (Some(_), Some(_)) => Err(shared_symbol(&key.name)),
+        (None, _) => {
+            let all: Vec<String> = (0..column.len()).filter_map(|i| column.text(i)).collect();
+            let alike: Vec<&str> = alike(&all, &key.name);
+            Err(Error::missing_key("var", "gene symbol", &key.name, alike))
+        }
+    }
 }
 
-/// The gene's position, or an error that lists the columns of `obs` and genes that are alike.
+/// Nobody can say which gene is meant by the symbol of several.
+pub(super) fn shared_symbol(name: &str) -> Error {
+    Error::parameter("gene_symbols", name, "several genes have that symbol: name the gene itself")
+}
+
+/// The gene's position, or an error that lists the columns of `obs` and genes that are alike, or
+/// says that several genes have the name.
 fn position(adata: &AnnData, name: &str) -> Result<usize> {
-    adata.var_index(name).map_err(|_| {
+    adata.var_index(name).map_err(|e| {
+        if !matches!(e, Error::MissingKey { .. }) {
+            return e;
+        }
         let columns = adata.obs.columns().map(|(k, _)| format!("obs[\"{k}\"]"));
         let genes = alike(adata.var.names(), name).into_iter().map(|g| format!("gene {g}"));
         let available: Vec<String> = genes.chain(columns).collect();

@@ -132,7 +132,7 @@ impl Figure<Lines> {
         self
     }
 
-    /// Width of the curves in CSS pixels.
+    /// Width of the curves in CSS pixels, above 0.
     pub fn line_width(mut self, width: f64) -> Self {
         self.plot.width = width;
         self
@@ -150,6 +150,9 @@ const SWATCH: f64 = 18.0;
 
 impl Lines {
     fn axes(&self) -> Result<(Axis, Axis)> {
+        if !(self.width > 0.0 && self.width.is_finite()) {
+            return Err(Error::parameter("line_width", self.width, "must be a positive number"));
+        }
         let usable = |p: &&(f64, f64)| {
             let fine = |v: f64, log: bool| v.is_finite() && (!log || v > 0.0);
             fine(p.0, self.log.0) && fine(p.1, self.log.1)

@@ -96,7 +96,8 @@ struct Occurrence {
 }
 
 /// Curves of the co-occurrence of clusters by distance, a panel for each cluster; squidpy's
-/// `pl.co_occurrence`. Reads `uns["<cluster_key>_co_occurrence"]`.
+/// `pl.co_occurrence`. Reads `uns["<cluster_key>_co_occurrence"]`. Of a result with two distances
+/// (the first has no value) a dot is drawn for each cluster.
 pub fn co_occurrence(adata: &AnnData, cluster_key: &str) -> Figure<CoOccurrencePlot> {
     let read = || {
         let clusters = Clusters::of(adata, cluster_key)?;
@@ -209,7 +210,7 @@ struct Curves {
 
 /// Ripley's statistic `mode` (`"F"`, `"G"` or `"L"`) of each cluster by distance, over the band of
 /// the simulations of randomly placed points (mean ± standard deviation); squidpy's `pl.ripley`.
-/// Reads `uns["<cluster_key>_ripley_<mode>"]`.
+/// Reads `uns["<cluster_key>_ripley_<mode>"]`. What is not finite is left out.
 pub fn ripley(adata: &AnnData, cluster_key: &str, mode: &str) -> Figure<RipleyPlot> {
     let read = || {
         if !["F", "G", "L"].contains(&mode) {
@@ -348,7 +349,8 @@ struct Scores {
 }
 
 /// The centrality of each cluster, a panel for each score; squidpy's `pl.centrality_scores`. Reads
-/// `uns["<cluster_key>_centrality_scores"]`.
+/// `uns["<cluster_key>_centrality_scores"]`. A cluster without a row there, or without a finite
+/// score, has no dot.
 pub fn centrality_scores(adata: &AnnData, cluster_key: &str) -> Figure<CentralityPlot> {
     let read = || {
         let clusters = Clusters::of(adata, cluster_key)?;

@@ -202,6 +202,9 @@ struct Spread {
 /// Normalized and plain dispersions (or variances, for the flavour `seurat_v3`) of genes against
 /// their means, highly variable ones in colour; scanpy's `pl.highly_variable_genes`. Reads the
 /// columns that `pp::highly_variable_genes` writes into `var`.
+///
+/// Genes whose mean or dispersion is not finite (`seurat` gives constant and absent genes none) are
+/// not drawn. A note says how many these are, and the legend counts what either panel shows.
 pub fn highly_variable_genes(adata: &AnnData) -> Figure<VariableGenes> {
     let read = || {
         let numbers = |name: &str| {
@@ -225,7 +228,8 @@ pub fn highly_variable_genes(adata: &AnnData) -> Figure<VariableGenes> {
 }
 
 impl Figure<VariableGenes> {
-    /// Whether both axes are logarithmic; what is not above 0 is then not on them.
+    /// Whether both axes are logarithmic; what is not above 0 is then not on them, and counted in
+    /// the note.
     pub fn log(mut self, on: bool) -> Self {
         self.plot.log = on;
         self
@@ -236,16 +240,17 @@ impl VariableGenes {
     fn sheet(&self) -> Result<Sheet> {
         let d = self.data.as_ref().map_err(|e| again(e))?;
         let usable = |v: f64| v.is_finite() && (!self.log || v > 0.0);
+        let positive = if self.log { " above 0" } else { "" };
+        let genes = 0..d.highly.len();
+        let drawn = |values: &[f64], g: usize| usable(d.means[g]) && usable(values[g]);
         let blue = Tint::Is(Color::rgb(0x00, 0x72, 0xb2));
         let panel = |(values, kind): (&Vec<f64>, &str)| {
             let points = |highly: bool| -> Vec<(f64, f64)> {
-                let all = d.means.iter().zip(values).zip(&d.highly);
-                let mine = all.filter(|((m, v), h)| usable(**m) && usable(**v) && **h == highly);
-                mine.map(|((m, v), _)| (*m, *v)).collect()
+                let mine = |&g: &usize| d.highly[g] == highly && drawn(values, g);
+                genes.clone().filter(mine).map(|g| (d.means[g], values[g])).collect()
             };
             let (others, highly) = (points(false), points(true));
             if others.is_empty() && highly.is_empty() {
-                let positive = if self.log { " above 0" } else { "" };
                 let reason = format!("no gene has finite {}{positive}", d.what);
                 return Err(Error::data("var", reason));
             }
@@ -262,13 +267,24 @@ impl VariableGenes {
         };
         let both = [(&d.normalized, "normalized"), (&d.plain, "not normalized")];
         let mut sheet = Sheet::new(both.into_iter().map(panel).collect::<Result<Vec<_>>>()?);
-        let n = d.highly.iter().filter(|h| **h).count();
+        let count = |highly: bool| {
+            let mine = |&g: &usize| d.highly[g] == highly && both.iter().any(|b| drawn(b.0, g));
+            genes.clone().filter(mine).count()
+        };
         sheet.plot = (270.0, 240.0);
         sheet.legend = vec![
-            (format!("highly variable ({n})"), blue),
-            (format!("other ({})", d.highly.len() - n), Tint::Pale),
+            (format!("highly variable ({})", count(true)), blue),
+            (format!("other ({})", count(false)), Tint::Pale),
         ];
         sheet.legend_below = true;
+        let hidden = |(values, kind): &(&Vec<f64>, &str)| {
+            let n = genes.clone().filter(|&g| !drawn(values, g)).count();
+            (n > 0).then(|| format!("{n} genes ({kind})"))
+        };
+        let hidden: Vec<String> = both.iter().filter_map(hidden).collect();
+        sheet.note = (!hidden.is_empty()).then(|| {
+            format!("not drawn for lack of finite numbers{positive}: {}", hidden.join(", "))
+        });
         Ok(sheet)
     }
 }
@@ -296,7 +312,8 @@ pub struct VarianceRatio {
 }
 
 /// The part of the variance that each principal component explains; scanpy's
-/// `pl.pca_variance_ratio`. Reads `uns["pca"]["variance_ratio"]`.
+/// `pl.pca_variance_ratio`. Reads `uns["pca"]["variance_ratio"]`; a part that is not finite is left
+/// out.
 pub fn pca_variance_ratio(adata: &AnnData) -> Figure<VarianceRatio> {
     let read = || {
         let pca = adata
@@ -361,9 +378,10 @@ impl VarianceRatio {
         panel.items.push(Item::Curve { at: at.clone(), width: 1.3, tint, dash: None });
         panel.items.push(Item::Points { at, radius: 3.0, tint });
         let mut sheet = Sheet::new(vec![panel]);
-        let total: f64 = ratios.iter().take(self.n_pcs).filter(|r| r.is_finite()).sum();
+        let finite = || ratios.iter().take(self.n_pcs).filter(|r| r.is_finite());
+        let (count, total) = (finite().count(), finite().sum::<f64>());
         sheet.note =
-            Some(format!("{shown} components explain {:.1} % of the variance", 100.0 * total));
+            Some(format!("{count} components explain {:.1} % of the variance", 100.0 * total));
         Ok(sheet)
     }
 }

@@ -85,12 +85,16 @@ impl Ranking {
     /// Colours by `scores`, `logfoldchanges`, `pvals`, `pvals_adj`, `log10_pvals` or
     /// `log10_pvals_adj` instead of the mean (dot and matrix plots only). The ranking must hold
     /// every gene.
+    ///
+    /// As in scanpy, what is NaN (a log fold change where a mean is negative, as of scaled data) or
+    /// not in the ranking (a column of `obs` among [`var_names`](Self::var_names)) is shown as 1,
+    /// which looks like a fold of 2; of `log10_pvals` and `log10_pvals_adj` as 0.
     pub fn values_to_plot(mut self, what: impl Into<String>) -> Self {
         self.values_to_plot = Some(what.into());
         self
     }
 
-    /// Only genes whose log fold change is above this.
+    /// Only genes whose log fold change is above this; one that is NaN is not.
     pub fn min_logfoldchange(mut self, least: f64) -> Self {
         self.min_logfoldchange = Some(least);
         self
@@ -120,7 +124,8 @@ impl Ranking {
         self
     }
 
-    /// Labels genes by that column of `var`.
+    /// Labels genes by that column of `var`. A gene without a symbol is passed over: the next of the
+    /// ranking takes its place.
     pub fn gene_symbols(mut self, column: impl Into<String>) -> Self {
         self.symbols = Some(column.into());
         self
@@ -218,7 +223,12 @@ impl Ranking {
         }
         if chosen.is_empty() {
             let what = format!("uns[\"{}\"]", self.key);
-            return Err(Error::data(what, "no gene of any group passes `min_logfoldchange`"));
+            let reason = match (self.min_logfoldchange, &self.symbols) {
+                (Some(_), _) => "no gene of any group passes `min_logfoldchange`",
+                (None, Some(_)) => "no gene of any group has a symbol; leave `gene_symbols` off",
+                (None, None) => "no gene of any group is left; a filter took them out",
+            };
+            return Err(Error::data(what, reason));
         }
         Ok(Genes::groups(chosen))
     }

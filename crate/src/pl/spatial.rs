@@ -42,13 +42,14 @@ pub fn spatial_graph(adata: &AnnData, keys: impl Keys, graph: &str) -> Figure<Po
 }
 
 /// [`spatial`] for one library of several: the spots whose `obs["library_id"]` is `library` over
-/// its image.
+/// its image. Where the column has another name, [`spatial_libraries`] takes it.
 pub fn spatial_library(adata: &AnnData, keys: impl Keys, library: &str) -> Figure<PointMap> {
     map(spatial_data(adata, &keys.keys(), &[Some(("library_id", library.to_string()))]))
 }
 
 /// [`spatial`] for several libraries (slides) side by side: a panel for each category of
-/// `obs[library_key]` and key, each over its own image where `uns["spatial"]` has one.
+/// `obs[library_key]` and key, each over its own image where `uns["spatial"]` has one. Spots
+/// without a library are not drawn.
 pub fn spatial_libraries(adata: &AnnData, keys: impl Keys, library_key: &str) -> Figure<PointMap> {
     let data = || {
         let column = adata.obs_column(library_key)?.to_categorical();

@@ -68,8 +68,9 @@ impl StoredTree {
             _ => tree.leaves.clone(),
         };
         let correlation = table("correlation_matrix").filter(|c| c.dim() == (k, k));
-        if index.iter().any(|&i| i >= k) {
-            return Err(broken("`categories_idx_ordered` names groups that do not exist"));
+        let mut named = vec![false; k];
+        if index.iter().any(|&i| i >= k || std::mem::replace(&mut named[i], true)) {
+            return Err(broken("`categories_idx_ordered` does not name every group once"));
         }
         Ok(StoredTree { key: key.to_string(), groupby, ordered, index, tree, correlation })
     }
@@ -159,6 +160,13 @@ mod tests {
         assert!(e.contains("dendrogram_layer") && e.contains("dendrogram_group"), "{e}");
         let e = StoredTree::read(&AnnData::default(), Some("d"), &[]).unwrap_err().to_string();
         assert!(e.contains("tl::dendrogram"), "{e}");
+        for wrong in [vec![1.0, 0.0, 1.0], vec![1.0, 0.0, 3.0], vec![f64::NAN, 0.0, 1.0]] {
+            let wrong = Value::Array { shape: vec![3], values: wrong.into() };
+            let map = a.uns["dendrogram_group"].as_map_mut().unwrap();
+            map.insert("categories_idx_ordered".into(), wrong);
+            let e = StoredTree::read(&a, None, &names(&["group"])).unwrap_err().to_string();
+            assert!(e.contains("does not name every group once"), "{e}");
+        }
         let map = a.uns["dendrogram_group"].as_map_mut().unwrap();
         map.insert("linkage".into(), Value::float(1.0));
         let e = StoredTree::read(&a, None, &names(&["group"])).unwrap_err().to_string();

@@ -4,6 +4,7 @@
 //! meant to be seen, `SPATIALKIT_BLESS=1 cargo test --release pl::` draws them anew; look at them.
 
 mod charts;
+mod edge_cases;
 mod groups;
 mod maps;
 

@@ -152,6 +152,9 @@ impl Violin {
             }
             return Ok((0..names.len()).filter(|&c| used[c]).collect());
         };
+        if let Some(k) = (1..order.len()).find(|&k| order[..k].contains(&order[k])) {
+            return Err(Error::parameter("order", &order[k], "is named twice"));
+        }
         let find = |name: &String| {
             let absent = || Error::missing_key("order", "category", name, names);
             names.iter().position(|n| n == name).ok_or_else(absent)
@@ -383,7 +386,7 @@ impl Figure<Violin> {
         self
     }
 
-    /// Shows these categories, in this order.
+    /// Shows these categories, in this order; each may be named once.
     pub fn order<S: ToString>(self, names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(|n| n.to_string()).collect();
         self.set(|o| o.order = Some(names))

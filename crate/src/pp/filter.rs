@@ -1,7 +1,8 @@
 //! Dropping genes and cells.
 
+use super::names::not_finite;
 use super::stats::{Sums, column_sums, row_sums};
-use crate::anndata::{AnnData, Column, Values};
+use crate::anndata::{AnnData, Column, Frame, Values};
 use crate::error::{Error, Result};
 
 macro_rules! filter_options {
@@ -42,7 +43,7 @@ macro_rules! filter_options {
 
             fn keep(&self, sums: &Sums) -> Vec<usize> {
                 let within = |i: &usize| {
-                    let (n, counts) = (sums.positive[*i], sums.sum[*i]);
+                    let (n, counts) = (sums.count[*i], sums.sum[*i]);
                     self.min_n.is_none_or(|min| n >= min)
                         && self.max_n.is_none_or(|max| n <= max)
                         && self.min_counts.is_none_or(|min| counts >= min)
@@ -55,7 +56,7 @@ macro_rules! filter_options {
             fn columns(&self, sums: &Sums, keep: &[usize], n: &str) -> Vec<(String, Column)> {
                 let mut out = Vec::new();
                 if self.min_n.or(self.max_n).is_some() {
-                    let v: Vec<i64> = keep.iter().map(|&i| sums.positive[i] as i64).collect();
+                    let v: Vec<i64> = keep.iter().map(|&i| sums.count[i] as i64).collect();
                     out.push((n.to_string(), v.into()));
                 }
                 if self.min_counts.or(self.max_counts).is_some() {
@@ -65,7 +66,7 @@ macro_rules! filter_options {
                 out
             }
 
-            fn check(&self, sums: &Sums, keep: &[usize]) -> Result<()> {
+            fn check(&self, sums: &Sums, keep: &[usize], names: &Frame) -> Result<()> {
                 if *self == $name::default() {
                     let reason = concat!(
                         "set at least one of ", stringify!($min_n), ", min_counts, ",
@@ -73,11 +74,11 @@ macro_rules! filter_options {
                     );
                     return Err(Error::parameter(stringify!($name), "default()", reason));
                 }
-                if sums.sum.iter().any(|x| x.is_nan()) {
-                    return Err(Error::data("X", "holds NaN; set missing counts to 0 first"));
+                if let Some(i) = sums.sum.iter().position(|x| !x.is_finite()) {
+                    return Err(Error::data("X", not_finite($entry, names, i)));
                 }
                 if keep.is_empty() {
-                    let most = sums.positive.iter().max().copied().unwrap_or(0);
+                    let most = sums.count.iter().max().copied().unwrap_or(0);
                     let counts = sums.sum.iter().copied().fold(0.0, f64::max);
                     let reason = format!(
                         "none of {} {}s passes; the best has counts in {most} {} and {counts} in \
@@ -109,12 +110,12 @@ filter_options!(
 /// `var["n_counts"]` (total) where counts were.
 ///
 /// # Errors
-/// [`Error::Parameter`] without any condition, [`Error::Data`] when X holds NaN or no gene would be
-/// left; the data are unchanged then.
+/// [`Error::Parameter`] without any condition, [`Error::Data`] when X holds NaN or infinity or no
+/// gene would be left; the data are unchanged then.
 pub fn filter_genes(adata: &mut AnnData, options: FilterGenes) -> Result<()> {
     let sums = column_sums(adata.x()?);
     let keep = options.keep(&sums);
-    options.check(&sums, &keep)?;
+    options.check(&sums, &keep, &adata.var)?;
     keep_vars(adata, &keep);
     for (name, column) in options.columns(&sums, &keep, "n_cells") {
         adata.var.insert(name, column)?;
@@ -128,12 +129,12 @@ pub fn filter_genes(adata: &mut AnnData, options: FilterGenes) -> Result<()> {
 /// `obs["n_counts"]` (total) where counts were.
 ///
 /// # Errors
-/// [`Error::Parameter`] without any condition, [`Error::Data`] when X holds NaN or no cell would be
-/// left; the data are unchanged then.
+/// [`Error::Parameter`] without any condition, [`Error::Data`] when X holds NaN or infinity or no
+/// cell would be left; the data are unchanged then.
 pub fn filter_cells(adata: &mut AnnData, options: FilterCells) -> Result<()> {
     let sums = row_sums(adata.x()?);
     let keep = options.keep(&sums);
-    options.check(&sums, &keep)?;
+    options.check(&sums, &keep, &adata.obs)?;
     if keep.len() < adata.n_obs() {
         adata.retain(Some(&keep), None);
     }
@@ -144,7 +145,8 @@ pub fn filter_cells(adata: &mut AnnData, options: FilterCells) -> Result<()> {
 }
 
 /// Drops the genes whose name starts with one of the prefixes, whatever the case: STAMGC drops
-/// spike-ins and mitochondrial genes with `&["ERCC", "MT-"]`.
+/// spike-ins and mitochondrial genes with `&["ERCC", "MT-"]`. A prefix that no gene has is no
+/// error.
 ///
 /// # Errors
 /// [`Error::Data`] when no gene would be left; the data are unchanged then.
@@ -190,10 +192,10 @@ mod tests {
             assert!(a.n_vars() > 0 && a.n_vars() < 30);
             a.check().unwrap();
             let sums = column_sums(a.x().unwrap());
-            assert!(sums.positive.iter().all(|&n| n >= 60));
+            assert!(sums.count.iter().all(|&n| n >= 60));
             assert_eq!(a.var_column("n_counts").unwrap().to_f64().unwrap(), sums.sum);
             filter_cells(&mut a, FilterCells::default().min_genes(3)).unwrap();
-            assert!(row_sums(a.x().unwrap()).positive.iter().all(|&n| n >= 3));
+            assert!(row_sums(a.x().unwrap()).count.iter().all(|&n| n >= 3));
             assert!(a.n_obs() < before.n_obs() || a.n_obs() == 200);
         }
     }
@@ -215,7 +217,41 @@ mod tests {
         let mut a = sample(forms(10, 4).remove(0));
         let names = ["MT-CO1", "mt-Nd1", "ERCC1", "Mtor"].map(String::from).to_vec();
         a.var.set_names(names).unwrap();
+        drop_genes_by_prefix(&mut a, &["RPS"]).unwrap();
+        assert_eq!(a.n_vars(), 4);
         drop_genes_by_prefix(&mut a, &["ERCC", "MT-"]).unwrap();
         assert_eq!(a.var.names(), ["Mtor"]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_named_and_nothing_is_dropped() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut a = sample(ndarray::array![[1., 2.], [3., bad]].into());
+            let e = filter_genes(&mut a, FilterGenes::default().min_counts(5.0)).unwrap_err();
+            assert!(
+                e.to_string().starts_with("X: gene `1` (column 1) holds NaN or infinity"),
+                "{e}"
+            );
+            let e = filter_cells(&mut a, FilterCells::default().min_genes(2)).unwrap_err();
+            assert!(e.to_string().starts_with("X: cell `1` (row 1) holds NaN or infinity"), "{e}");
+            assert_eq!((a.shape(), a.obs.columns().len()), ((2, 2), 0));
+        }
+    }
+
+    #[test]
+    fn numbers_below_zero_lower_totals_and_one_cell_is_enough() {
+        let mut a = sample(ndarray::array![[2f64, -1., 0.], [1., -3., 0.]].into());
+        filter_genes(&mut a, FilterGenes::default().max_cells(2).min_counts(-4.0)).unwrap();
+        let var = |a: &AnnData, k: &str| a.var_column(k).unwrap().to_f64().unwrap();
+        assert_eq!(
+            (var(&a, "n_cells"), var(&a, "n_counts")),
+            (vec![2., 0., 0.], vec![3., -4., 0.])
+        );
+        filter_cells(&mut a, FilterCells::default().min_counts(1.0)).unwrap();
+        assert_eq!(a.obs.names(), ["0"]);
+        filter_genes(&mut a, FilterGenes::default().min_cells(1)).unwrap();
+        assert_eq!(a.shape(), (1, 1));
+        let e = filter_cells(&mut a, FilterCells::default().min_genes(2)).unwrap_err().to_string();
+        assert!(e.contains("none of 1 cells passes"), "{e}");
     }
 }

@@ -1,6 +1,7 @@
 //! Sequencing depth and the logarithm.
 
-use super::stats::{columns_above, row_sums, row_sums_within};
+use super::names::called;
+use super::stats::{columns_above, first_column, row_sums, row_sums_within};
 use crate::anndata::{AnnData, Map, Matrix, Value, Values};
 use crate::error::{Error, Result};
 use crate::linalg::Real;
@@ -48,16 +49,16 @@ impl From<f64> for NormalizeTotal {
     }
 }
 
-/// Scales every cell's counts to the same total; cells without counts stay as they are. Whole
-/// numbers become `float32`.
+/// Scales every cell's counts to the same total; cells without counts (beside those left out) stay
+/// as they are. Whole numbers become `float32`.
 ///
 /// Matches `scanpy.pp.normalize_total` 1.11.5 within 1e-6 relative. `normalize_total(&mut adata,
-/// 1e4)` gives every cell a total of 10,000.
+/// 1e4)` gives every cell a total of 10,000. Of numbers below 0 only the totals are looked at.
 ///
 /// # Errors
-/// [`Error::Parameter`] when the target is not above 0 or the part of counts not between 0 and 1; [`Error::Data`] when a cell's total is
-/// negative or not finite, or no cell has counts and no target is given; [`Error::MissingKey`]
-/// without the matrix.
+/// [`Error::Parameter`] when the target is not above 0 or the part of counts not between 0 and 1;
+/// [`Error::Data`] when a cell's total is negative or not finite, or no cell has counts and no
+/// target is given; [`Error::MissingKey`] without the matrix.
 pub fn normalize_total(adata: &mut AnnData, options: impl Into<NormalizeTotal>) -> Result<()> {
     let options = options.into();
     let matrix = match &options.layer {
@@ -196,24 +197,24 @@ fn divide_rows<T: FloatValues>(matrix: &mut Matrix, totals: &[f64], target: f64)
 ///
 /// # Errors
 /// [`Error::Data`] when X has been log-transformed before (`uns["log1p"]` is there), or an element
-/// is NaN or not above −1; [`Error::MissingKey`] without X.
+/// is NaN, infinite or not above −1; [`Error::MissingKey`] without X. X is unchanged then.
 pub fn log1p(adata: &mut AnnData) -> Result<()> {
     if adata.uns.contains_key("log1p") {
         let reason = "has been log-transformed before (`uns[\"log1p\"]` says so). If X has been \
                       replaced since, remove that entry: `adata.uns.shift_remove(\"log1p\")`";
         return Err(Error::data("X", reason));
     }
-    let x = adata.x_mut()?;
-    x.values_mut().make_float();
-    let defined = match x.values() {
-        Values::F64(v) => v.par_iter().with_min_len(4096).all(|&x| x > -1.0),
-        Values::F32(v) => v.par_iter().with_min_len(4096).all(|&x| x > -1.0),
-        _ => true,
-    };
-    if !defined {
-        let reason = "holds NaN or values of −1 or less, which have no logarithm after adding 1";
+    let undefined = |x: f64| !(x > -1.0 && x < f64::INFINITY);
+    if let Some(g) = first_column(adata.x()?, undefined) {
+        let reason = format!(
+            "{} holds NaN, infinity, or values of −1 or less, which have no logarithm after adding \
+             1",
+            called("gene", &adata.var, g)
+        );
         return Err(Error::data("X", reason));
     }
+    let x = adata.x_mut()?;
+    x.values_mut().make_float();
     match x.values_mut() {
         Values::F64(v) => v.par_iter_mut().with_min_len(4096).for_each(|x| *x = x.ln_1p()),
         Values::F32(v) => v.par_iter_mut().with_min_len(4096).for_each(|x| *x = x.ln_1p()),
@@ -298,5 +299,47 @@ mod tests {
         let mut a = sample(ndarray::array![[0f32, 1.]].into());
         assert!(normalize_total(&mut a, 0.0).is_err());
         assert!(normalize_total(&mut a, NormalizeTotal::from(1.0).layer("x")).is_err());
+    }
+
+    #[test]
+    fn totals_that_are_zero_or_negative() {
+        use ndarray::array;
+        let normalised = |x: ndarray::Array2<f64>, options: NormalizeTotal| {
+            let mut a = sample(x.into());
+            normalize_total(&mut a, options).map(|()| a.x.take().unwrap().to_array_f64())
+        };
+        let usual = NormalizeTotal::default;
+        let e = normalised(array![[1., 2.], [3., -7.]], usual()).unwrap_err().to_string();
+        assert!(e.contains("the counts of `1` (row 1) sum to -4"), "{e}");
+        let below = normalised(array![[3., -1.], [1., 1.]], NormalizeTotal::from(4.0)).unwrap();
+        assert_eq!(below, array![[6., -2.], [2., 2.]]);
+        let zeros = array![[0., 0.], [0., 0.]];
+        let e = normalised(zeros.clone(), usual()).unwrap_err().to_string();
+        assert!(e.contains("no cell has any counts"), "{e}");
+        assert_eq!(normalised(zeros.clone(), NormalizeTotal::from(4.0)).unwrap(), zeros);
+        // One cell is its own median.
+        assert_eq!(normalised(array![[1., 3.]], usual()).unwrap(), array![[1., 3.]]);
+        // The only counts of the first cell are of a gene that is left out.
+        let options = NormalizeTotal::from(4.0).exclude_highly_expressed(0.8);
+        let got = normalised(array![[0., 9.], [2., 2.]], options).unwrap();
+        assert_eq!(got, array![[0., 9.], [4., 4.]]);
+    }
+
+    #[test]
+    fn a_gene_without_a_logarithm_is_named_and_nothing_changes() {
+        for bad in [f64::NAN, f64::INFINITY, -1.0, -7.0] {
+            let mut a = sample(ndarray::array![[0., 1.], [3., bad]].into());
+            let e = log1p(&mut a).unwrap_err().to_string();
+            assert!(e.contains("X: gene `1` (column 1) holds") && e.contains("−1 or less"), "{e}");
+            assert_eq!(a.x().unwrap().to_array_f64()[[1, 0]], 3.0);
+            assert!(!a.uns.contains_key("log1p"));
+        }
+        let whole = crate::anndata::Dense::new(1, 2, vec![0i32, -1]).unwrap();
+        let mut a = sample(Matrix::Dense(whole));
+        assert!(log1p(&mut a).is_err());
+        assert_eq!(a.x().unwrap().values().dtype(), "int32");
+        let mut a = sample(ndarray::array![[-0.5, 0.]].into());
+        log1p(&mut a).unwrap();
+        assert_eq!(a.x().unwrap().to_array_f64()[[0, 0]], (-0.5f64).ln_1p());
     }
 }

@@ -1,6 +1,8 @@
 //! Principal components of the expression.
 
 use super::hvg::masked;
+use super::names::{not_finite, slot};
+use super::stats::first_column;
 use crate::anndata::{AnnData, Map, Matrix, Sparse, Value, Values};
 use crate::error::{Error, Result};
 use crate::linalg::{self, Centered, Csr, PcaFit, PcaSolver, Real};
@@ -105,7 +107,8 @@ impl Pca {
 ///
 /// # Errors
 /// [`Error::Parameter`] when `n_comps` is 0 or above the smaller side; [`Error::MissingKey`]
-/// without X, the layer or the mask's column; [`Error::Data`] when an element is not finite.
+/// without X, the layer or the mask's column; [`Error::Data`] with fewer than two cells or genes,
+/// or when an element of a gene that is used is not finite.
 pub fn pca(adata: &mut AnnData, options: Pca) -> Result<()> {
     let mask = match &options.mask_var {
         Mask::All => None,
@@ -132,6 +135,10 @@ pub fn pca(adata: &mut AnnData, options: Pca) -> Result<()> {
     if smaller < 2 {
         let reason = format!("need at least 2 cells and 2 genes, found {n} and {m}");
         return Err(Error::data("principal components", reason));
+    }
+    if let Some(c) = first_column(x, |v| !v.is_finite()) {
+        let what = slot(options.layer.as_ref());
+        return Err(Error::data(what, not_finite("gene", &adata.var, genes[c])));
     }
     let k = options.n_comps.unwrap_or(if smaller > 50 { 50 } else { smaller - 1 });
     let fit = match x.values() {
@@ -250,5 +257,40 @@ mod tests {
         assert!(e.contains("between 1 and 6"), "{e}");
         assert!(pca(&mut a, Pca::default().mask_var("nothing")).is_err());
         assert!(!a.obsm.contains_key("X_pca"));
+    }
+
+    #[test]
+    fn a_gene_that_is_no_number_is_named_where_it_is_used() {
+        let mut x = forms(20, 6).remove(4).to_array_f64();
+        x[[7, 4]] = f64::NAN;
+        let dense = Matrix::from(x);
+        for form in [Matrix::Csr(dense.to_csr()), Matrix::Csc(dense.to_csc()), dense] {
+            let mut a = sample(form);
+            a.var.insert("late", vec![false, false, true, true, true, false]).unwrap();
+            a.var.insert("early", vec![true, true, true, false, false, false]).unwrap();
+            for options in [Pca::default(), Pca::default().mask_var("late")] {
+                let e = pca(&mut a, options).unwrap_err().to_string();
+                assert!(e.contains("X: gene `4` (column 4) holds NaN"), "{e}");
+            }
+            pca(&mut a, Pca::default().mask_var("early")).unwrap();
+            assert_eq!(a.obsm["X_pca"].shape(), (20, 2));
+        }
+    }
+
+    #[test]
+    fn two_cells_and_two_genes_are_needed() {
+        let mut a = sample(forms(20, 6).remove(2));
+        a.var.insert("one", vec![false, false, true, false, false, false]).unwrap();
+        a.var.insert("none", vec![false; 6]).unwrap();
+        let mut single = sample(forms(1, 6).remove(0));
+        let one = pca(&mut a, Pca::default().mask_var("one")).unwrap_err().to_string();
+        let none = pca(&mut a, Pca::default().mask_var("none")).unwrap_err().to_string();
+        let cell = pca(&mut single, Pca::default()).unwrap_err().to_string();
+        for (e, found) in [(one, "20 and 1"), (none, "20 and 0"), (cell, "1 and 6")] {
+            assert!(
+                e.contains(&format!("need at least 2 cells and 2 genes, found {found}")),
+                "{e}"
+            );
+        }
     }
 }

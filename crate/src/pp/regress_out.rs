@@ -1,7 +1,9 @@
 //! Taking the part of the expression that known quantities explain away.
 
+use super::names::not_finite;
 use super::normalize::FloatValues;
 use super::scale::to_dense;
+use super::stats::first_column;
 use crate::anndata::{AnnData, Categorical, Column, Dense, Matrix, Sparse, Values};
 use crate::error::{Error, Result};
 use crate::linalg::sum_parts;
@@ -73,11 +75,8 @@ pub fn regress_out(adata: &mut AnnData, options: impl Into<RegressOut>) -> Resul
         return Err(Error::data("regress_out", format!("need at least 2 cells, found {n}")));
     }
     let model = Model::new(adata, &options.keys)?;
-    let sums = super::stats::column_sums(matrix);
-    if let Some(g) = sums.sum.iter().position(|s| !s.is_finite()) {
-        let name = &adata.var.names()[g];
-        let reason = format!("gene `{name}` (column {g}) holds NaN or infinity");
-        return Err(Error::data("regress_out", reason));
+    if let Some(g) = first_column(matrix, |x| !x.is_finite()) {
+        return Err(Error::data("regress_out", not_finite("gene", &adata.var, g)));
     }
     check_interrupt()?;
     let matrix = match &options.layer {
@@ -405,5 +404,27 @@ mod tests {
         x[[2, 1]] = f32::NAN;
         a.x = Some(x.into());
         assert!(regress_out(&mut a, "depth").unwrap_err().to_string().contains("column 1"));
+    }
+
+    #[test]
+    fn what_tells_nothing_takes_the_mean_and_a_category_of_one_leaves_nothing() {
+        let mut a = with_columns(forms(20, 5).remove(4));
+        let mut x = a.x().unwrap().to_array_f64();
+        x.column_mut(4).fill(3.5);
+        a.x = Some(x.clone().into());
+        a.obs.insert("one", vec![2.0; 20]).unwrap();
+        a.obs.insert("zero", vec![0.0; 20]).unwrap();
+        let centred = &x - &x.mean_axis(ndarray::Axis(0)).unwrap();
+        for keys in [["one", "zero"], ["zero", "one"]] {
+            let left = residuals(&a, keys);
+            assert!((&left - &centred).iter().all(|d| d.abs() < 1e-12));
+        }
+        let codes = (0..20).map(|i| if i == 3 { 2 } else { 0 }).collect();
+        let categories = ["many", "none", "solo"].map(String::from).to_vec();
+        let part = Categorical { codes, categories, typed: None, ordered: false };
+        a.obs.insert("part", part).unwrap();
+        let left = residuals(&a, "part");
+        assert_eq!(left.row(3).to_vec(), [0., 0., 0., 0., 3.5]);
+        assert!(left.columns().into_iter().take(4).all(|c| c.sum().abs() < 1e-12));
     }
 }

@@ -1,6 +1,7 @@
 //! Unit variance.
 
 use super::hvg::positions;
+use super::names::{not_finite, slot};
 use super::normalize::{FloatValues, map_elements};
 use super::stats::column_sums_of;
 use crate::anndata::{AnnData, Dense, Matrix, Values};
@@ -56,8 +57,8 @@ impl Scale {
         self
     }
 
-    /// Only the cells that this boolean column of `obs` marks are scaled, by their own means and
-    /// deviations; these are written as `mean of <column>` and `std of <column>`.
+    /// Only the cells that this boolean column of `obs` marks are looked at and scaled, by their
+    /// own means and deviations; these are written as `mean of <column>` and `std of <column>`.
     pub fn mask_obs(mut self, column: impl Into<String>) -> Self {
         self.mask = Mask::Column(column.into());
         self
@@ -125,15 +126,13 @@ pub fn scale(adata: &mut AnnData, options: Scale) -> Result<()> {
     }
     let (mean, var) = column_sums_of(x, cells.as_deref()).mean_var(n);
     if let Some(g) = (0..mean.len()).find(|&g| !mean[g].is_finite() || !var[g].is_finite()) {
-        let (what, name) = match &options.obsm {
-            Some(key) => (format!("obsm[\"{key}\"]"), format!("column {g}")),
-            None => {
-                let slot = options.layer.as_ref().map(|l| format!("layers[\"{l}\"]"));
-                let name = format!("gene `{}` (column {g})", adata.var.names()[g]);
-                (slot.unwrap_or("X".into()), name)
+        return Err(match (&options.obsm, &options.layer) {
+            (Some(key), _) => {
+                let reason = format!("column {g} holds NaN or infinity");
+                Error::data(format!("obsm[\"{key}\"]"), reason)
             }
-        };
-        return Err(Error::data(what, format!("{name} holds NaN or infinity")));
+            (None, layer) => Error::data(slot(layer.as_ref()), not_finite("gene", &adata.var, g)),
+        });
     }
     let std: Vec<f64> = var.iter().map(|&v| if v > 0.0 { v.sqrt() } else { 1.0 }).collect();
     let x = match (&options.layer, &options.obsm) {
@@ -267,5 +266,26 @@ mod tests {
         assert!(scale(&mut a, Scale::default().mask(vec![false; 10])).is_err());
         assert!(scale(&mut a, Scale::default().layer("a").obsm("b")).is_err());
         assert!(scale(&mut a, Scale::default().mask_obs("nothing")).is_err());
+    }
+
+    #[test]
+    fn what_does_not_vary_is_centred_and_what_is_masked_is_not_looked_at() {
+        let mut a = sample(ndarray::array![[5., 1., 2.], [5., 3., 4.], [5., 8., f64::NAN]].into());
+        let e = scale(&mut a, Scale::default()).unwrap_err().to_string();
+        assert!(e.contains("X: gene `2` (column 2) holds NaN"), "{e}");
+        scale(&mut a, Scale::default().mask(vec![true, true, false])).unwrap();
+        let got = a.x().unwrap().to_array_f64();
+        assert_eq!(got.column(0).to_vec(), [0., 0., 5.]);
+        assert!((got[[0, 1]] + 0.5f64.sqrt()).abs() < 1e-15);
+        assert!(got[[2, 1]] == 8.0 && got[[2, 2]].is_nan());
+        let std = a.var_column("std with mask").unwrap().to_f64().unwrap();
+        assert_eq!(std[0], 1.0);
+        let e = scale(&mut a, Scale::default().layer("log")).unwrap_err().to_string();
+        assert!(e.contains("layers has no entry `log`"), "{e}");
+        let e = scale(&mut a, Scale::default().obsm("e")).unwrap_err().to_string();
+        assert!(e.contains("obsm has no entry `e`"), "{e}");
+        a.obsm.insert("e".into(), got.into());
+        let e = scale(&mut a, Scale::default().obsm("e")).unwrap_err().to_string();
+        assert!(e.contains("obsm[\"e\"]: column 2 holds NaN"), "{e}");
     }
 }

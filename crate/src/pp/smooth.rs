@@ -1,5 +1,7 @@
 //! Means of expression over space.
 
+use super::names::{not_finite, slot};
+use super::stats::first_column;
 use crate::anndata::{AnnData, Matrix, Values};
 use crate::error::{Error, Result};
 use crate::linalg::{Csr, Features, Real, gaussian_smooth_of};
@@ -93,13 +95,10 @@ pub fn gaussian_smooth(adata: &mut AnnData, options: impl Into<GaussianSmooth>) 
         Some(layer) => adata.layer(layer)?,
         None => adata.x()?,
     };
-    let what = options.layer.as_ref().map_or("X".into(), |l| format!("layers[\"{l}\"]"));
     let coordinates = coordinates(adata, &options.spatial_key)?;
-    let sums = super::stats::column_sums(x);
-    if let Some(g) = sums.sum.iter().position(|s| !s.is_finite()) {
-        let name = &adata.var.names()[g];
-        let reason = format!("gene `{name}` (column {g}) holds NaN or infinity");
-        return Err(Error::data(what, reason));
+    if let Some(g) = first_column(x, |v| !v.is_finite()) {
+        let what = slot(options.layer.as_ref());
+        return Err(Error::data(what, not_finite("gene", &adata.var, g)));
     }
     let smooth: Matrix = match x.values() {
         Values::F64(v) => run(x, v, &coordinates, &options)?.into(),
@@ -224,5 +223,14 @@ mod tests {
         b.x = Some(x.into());
         assert!(gaussian_smooth(&mut b, 1.0).unwrap_err().to_string().contains("column 2"));
         assert!(!b.layers.contains_key("smooth"));
+    }
+
+    #[test]
+    fn a_single_spot_stays_as_it_is() {
+        for x in forms(1, 6) {
+            let mut a = placed(x, 2);
+            gaussian_smooth(&mut a, 2.0).unwrap();
+            assert_eq!(a.layers["smooth"].to_array_f64(), a.x().unwrap().to_array_f64());
+        }
     }
 }

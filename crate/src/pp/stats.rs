@@ -4,7 +4,7 @@
 use crate::anndata::{Dense, Matrix, Sparse, Values};
 use crate::linalg::sum_parts;
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A number of any type a matrix can hold.
 pub(super) trait Number: Copy + Send + Sync {
@@ -26,8 +26,8 @@ pub(super) struct Sums {
     pub sum: Vec<f64>,
     /// Sum of their squares.
     pub square: Vec<f64>,
-    /// How many are above 0.
-    pub positive: Vec<usize>,
+    /// How many are counted: those above 0, unless others are asked for.
+    pub count: Vec<usize>,
 }
 
 impl Sums {
@@ -36,7 +36,7 @@ impl Sums {
         Sums {
             sum: part(0).collect(),
             square: part(1).collect(),
-            positive: part(2).map(|x| x as usize).collect(),
+            count: part(2).map(|x| x as usize).collect(),
         }
     }
 
@@ -126,8 +126,23 @@ pub(super) fn column_sums(matrix: &Matrix) -> Sums {
 
 /// [`Sums`] of each column over some rows (rising; `None` is all).
 pub(super) fn column_sums_of(matrix: &Matrix, rows: Option<&[usize]>) -> Sums {
-    let f = |_, x: f64| [x, x * x, f64::from(u8::from(x > 0.0))];
+    column_sums_counting(matrix, rows, |x| x > 0.0)
+}
+
+fn column_sums_counting(
+    matrix: &Matrix,
+    rows: Option<&[usize]>,
+    counts: impl Fn(f64) -> bool + Sync,
+) -> Sums {
+    let f = |_, x: f64| [x, x * x, f64::from(u8::from(counts(x)))];
     with_numbers!(matrix.values(), v => by_column(matrix, v, rows, f))
+}
+
+/// [`Sums`] of each row and of each column in which all elements but 0 are counted, as quality
+/// metrics do.
+pub(super) fn nonzero_sums(matrix: &Matrix) -> [Sums; 2] {
+    let counts = |x: f64| x != 0.0;
+    [row_sums_counting(matrix, counts), column_sums_counting(matrix, None, counts)]
 }
 
 /// [`Sums`] of each column of exp(x · `factor`) − 1, which undoes a logarithm, in the precision of the
@@ -165,16 +180,20 @@ pub(super) fn clipped_sums(
 
 /// [`Sums`] of each row, without squares.
 pub(super) fn row_sums(matrix: &Matrix) -> Sums {
-    fn typed<T: Number>(matrix: &Matrix, v: &[T]) -> Sums {
+    row_sums_counting(matrix, |x| x > 0.0)
+}
+
+fn row_sums_counting(matrix: &Matrix, counts: impl Fn(f64) -> bool + Sync) -> Sums {
+    fn typed<T: Number>(matrix: &Matrix, v: &[T], counts: impl Fn(f64) -> bool + Sync) -> Sums {
         let row = |range: std::ops::Range<usize>| {
-            let (mut sum, mut positive) = (0f64, 0usize);
+            let (mut sum, mut count) = (0f64, 0usize);
             for x in &v[range] {
                 sum += x.f64();
-                positive += usize::from(x.f64() > 0.0);
+                count += usize::from(counts(x.f64()));
             }
-            (sum, positive)
+            (sum, count)
         };
-        let (sum, positive) = match matrix {
+        let (sum, count) = match matrix {
             Matrix::Dense(Dense { nrows, ncols, .. }) => {
                 (0..*nrows).into_par_iter().map(|r| row(r * ncols..(r + 1) * ncols)).unzip()
             }
@@ -182,17 +201,17 @@ pub(super) fn row_sums(matrix: &Matrix) -> Sums {
                 (0..*nrows).into_par_iter().map(|r| row(indptr[r]..indptr[r + 1])).unzip()
             }
             Matrix::Csc(Sparse { nrows, indices, .. }) => {
-                let (mut sum, mut positive) = (vec![0f64; *nrows], vec![0usize; *nrows]);
+                let (mut sum, mut count) = (vec![0f64; *nrows], vec![0usize; *nrows]);
                 for (&r, x) in indices.iter().zip(v) {
                     sum[r as usize] += x.f64();
-                    positive[r as usize] += usize::from(x.f64() > 0.0);
+                    count[r as usize] += usize::from(counts(x.f64()));
                 }
-                (sum, positive)
+                (sum, count)
             }
         };
-        Sums { sum, square: Vec::new(), positive }
+        Sums { sum, square: Vec::new(), count }
     }
-    with_numbers!(matrix.values(), v => typed(matrix, v))
+    with_numbers!(matrix.values(), v => typed(matrix, v, counts))
 }
 
 /// Which columns have an element above its row's `limit`.
@@ -270,9 +289,15 @@ pub(super) fn are_counts(values: &Values) -> bool {
     }))
 }
 
-/// Whether an element is below 0.
-pub(super) fn any_negative(values: &Values) -> bool {
-    with_numbers!(values, v => v.par_iter().with_min_len(4096).any(|x| x.f64() < 0.0))
+/// The first column with an element that `is` holds for.
+pub(super) fn first_column(matrix: &Matrix, is: impl Fn(f64) -> bool + Sync) -> Option<usize> {
+    let first = AtomicUsize::new(usize::MAX);
+    for_each_element(matrix, |_, c, x| {
+        if is(x) {
+            first.fetch_min(c, Ordering::Relaxed);
+        }
+    });
+    Some(first.into_inner()).filter(|&c| c < matrix.ncols())
 }
 
 #[cfg(test)]
@@ -319,7 +344,7 @@ pub(super) mod tests {
                 let column = dense.column(c);
                 assert_eq!(sums.sum[c], column.sum());
                 assert_eq!(sums.square[c], column.mapv(|x| x * x).sum());
-                assert_eq!(sums.positive[c], column.iter().filter(|&&x| x > 0.0).count());
+                assert_eq!(sums.count[c], column.iter().filter(|&&x| x > 0.0).count());
             }
             assert_eq!(rows.sum, dense.sum_axis(ndarray::Axis(1)).to_vec());
             let (clipped, _) = clipped_sums(m, None, &[2.0; 17]);
@@ -330,7 +355,7 @@ pub(super) mod tests {
             for c in 0..17 {
                 let picked = some.map(|r| dense[[r, c]]);
                 assert_eq!(part.sum[c], picked.iter().sum::<f64>());
-                assert_eq!(part.positive[c], picked.iter().filter(|&&x| x > 0.0).count());
+                assert_eq!(part.count[c], picked.iter().filter(|&&x| x > 0.0).count());
                 let expected: f64 = picked.iter().map(|x| x.exp() - 1.0).sum();
                 assert!((undone.sum[c] - expected).abs() <= 1e-5 * expected);
             }
@@ -345,5 +370,17 @@ pub(super) mod tests {
         assert!(!are_counts(m.values()));
         assert!(!are_counts(&Values::F32(vec![f32::NAN])));
         assert!(!are_counts(&Values::I64(vec![-1])));
+    }
+
+    #[test]
+    fn numbers_below_zero_are_counted_where_that_is_asked_for() {
+        let dense = Matrix::from(ndarray::array![[0f64, 2., -1.], [0., -3., 0.]]);
+        for m in [Matrix::Csr(dense.to_csr()), Matrix::Csc(dense.to_csc()), dense] {
+            let [rows, columns] = nonzero_sums(&m);
+            assert_eq!((rows.count, columns.count), (vec![2, 1], vec![0, 2, 1]));
+            assert_eq!((row_sums(&m).count, column_sums(&m).count), (vec![1, 0], vec![0, 1, 0]));
+            assert_eq!(first_column(&m, |v| v < 0.0), Some(1));
+            assert_eq!(first_column(&m, |v| v > 2.0), None);
+        }
     }
 }

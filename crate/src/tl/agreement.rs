@@ -170,4 +170,15 @@ mod tests {
         assert!(v_measure(&a, &[0, 1]).is_err());
         assert!(purity(&Categorical::from_labels(&[None::<&str>; 2]), &[1, 2]).is_err());
     }
+
+    #[test]
+    fn one_observation_agrees_with_itself() {
+        let v = v_measure(&[3], &["x"]).unwrap();
+        assert_eq!((v.homogeneity, v.completeness, v.v_measure), (1.0, 1.0, 1.0));
+        assert_eq!((tl::ari(&[3], &["x"]).unwrap(), tl::nmi(&[3], &["x"]).unwrap()), (1.0, 1.0));
+        assert_eq!(adjusted_mutual_info(&[3], &["x"]).unwrap(), 1.0);
+        assert_eq!(purity(&[3], &["x"]).unwrap(), 1.0);
+        // It makes no pair.
+        assert_eq!(fowlkes_mallows(&[3], &["x"]).unwrap(), 0.0);
+    }
 }

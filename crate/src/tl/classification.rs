@@ -325,7 +325,10 @@ pub fn roc_auc_ovr(
     let one = |(c, class): (usize, &&str)| {
         let is: Vec<bool> = known.iter().map(|&i| truth[i].as_deref() == Some(*class)).collect();
         let scores: Vec<f64> = known.iter().map(|&i| scores[[i, c]]).collect();
-        roc_auc(&is, &scores)
+        roc_auc(&is, &scores).map_err(|e| match e {
+            Error::Data { reason, .. } => Error::data(format!("class `{class}`"), reason),
+            other => other,
+        })
     };
     classes.iter().enumerate().map(one).collect()
 }
@@ -393,5 +396,13 @@ mod tests {
         assert!(classification(&[0; 0], &[0; 0]).is_err());
         let e = roc_auc_ovr(&["z"], &["a"], array![[0.1]].view()).unwrap_err().to_string();
         assert!(e.contains("`z` is none of a"), "{e}");
+        let mut scores = array![[0.9, 0.1], [0.2, 0.8]];
+        let e = roc_auc_ovr(&["a", "a"], &["a", "b"], scores.view()).unwrap_err().to_string();
+        assert!(e.contains("class `a`: all observations are of the class"), "{e}");
+        let e = roc_auc_ovr(&["b", "b"], &["a", "b"], scores.view()).unwrap_err().to_string();
+        assert!(e.contains("class `a`: no observation is of the class"), "{e}");
+        scores[[1, 1]] = f64::NAN;
+        let e = roc_auc_ovr(&["a", "b"], &["a", "b"], scores.view()).unwrap_err().to_string();
+        assert!(e.contains("class `b`: score 1 is NaN"), "{e}");
     }
 }

@@ -30,17 +30,20 @@ fn labelled(
 }
 
 /// CHAOS: the mean distance of an observation to the nearest other one of its domain, with
-/// coordinates (n × 2 or 3) standardised. Domains of one or two observations add nothing.
+/// coordinates (n × 2 or 3) standardised. Domains of one or two observations add nothing, so that
+/// nothing but such domains scores 0.
 ///
 /// # Errors
 /// [`Error::Shape`] when there is not one label a row; [`Error::Data`] when there is no label, or a
-/// coordinate is not finite, or all are the same.
+/// coordinate is not finite, or a column of them is constant.
 pub fn chaos(coordinates: ArrayView2<f64>, labels: &(impl Labels + ?Sized)) -> Result<f64> {
     let (mut points, group) = labelled(coordinates, labels)?;
-    points -= &points.mean_axis(Axis(0)).expect("there are rows");
+    let mean = points.mean_axis(Axis(0)).expect("there are rows");
+    points -= &mean;
     for (j, mut column) in points.columns_mut().into_iter().enumerate() {
         let sd = (column.iter().map(|v| v * v).sum::<f64>() / column.len() as f64).sqrt();
-        if sd == 0.0 {
+        // The mean of equal numbers is theirs but for rounding.
+        if sd <= 1e-14 * mean[j].abs() {
             let reason = format!("column {j} is constant; leave it out");
             return Err(Error::data("coordinates", reason));
         }
@@ -67,7 +70,7 @@ pub fn chaos(coordinates: ArrayView2<f64>, labels: &(impl Labels + ?Sized)) -> R
 }
 
 /// PAS, the part of abnormal spots: of observations of which more than half of the 10 nearest ones
-/// are of another domain.
+/// are of another domain, as those of a domain of up to 5 always are.
 ///
 /// Of equally near ones, those of smaller row count; the reference leaves it to a sort.
 ///
@@ -132,7 +135,21 @@ mod tests {
         assert!(chaos(x.view(), &none).is_err());
         let line = Array2::<f64>::zeros((20, 2));
         assert!(chaos(line.view(), &[0; 20]).unwrap_err().to_string().contains("column 0"));
+        // The mean of twenty times 0.1 is not quite 0.1.
+        let line = Array2::from_shape_fn((20, 2), |(i, j)| if j == 0 { i as f64 } else { 0.1 });
+        let e = chaos(line.view(), &[0; 20]).unwrap_err().to_string();
+        assert!(e.contains("column 1 is constant"), "{e}");
         x[[3, 1]] = f64::NAN;
         assert!(pas(x.view(), &[1; 400]).is_err());
+    }
+
+    #[test]
+    fn small_domains_add_nothing_to_one_and_are_abnormal_to_the_other() {
+        let x = grid();
+        let pairs: Vec<usize> = (0..400).map(|i| i / 2).collect();
+        assert_eq!(chaos(x.view(), &pairs).unwrap(), 0.0);
+        assert_eq!(chaos(x.view(), &(0..400).collect::<Vec<_>>()).unwrap(), 0.0);
+        let fives: Vec<usize> = (0..400).map(|i| i / 5).collect();
+        assert_eq!(pas(x.view(), &fives).unwrap(), 1.0);
     }
 }

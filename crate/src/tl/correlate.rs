@@ -80,6 +80,7 @@ mod tests {
         assert!(p[1].is_nan());
         let s = spearman_columns(a.view(), b.view()).unwrap();
         assert!((s[0] - 1.0).abs() < 1e-12);
+        assert!(s[1].is_nan());
         assert!((s[2] + 0.9486832980505138).abs() < 1e-12, "{}", s[2]);
     }
 

@@ -97,7 +97,8 @@ impl Dendrogram {
     }
 }
 
-/// Arranges groups of cells in a tree by the correlation of their mean representations.
+/// Arranges groups of cells in a tree by the correlation of their mean representations. Cells
+/// without a label are left out.
 ///
 /// Matches `scanpy.tl.dendrogram` 1.11.5 with `optimal_ordering=False`: correlations and distances
 /// within 1e-6 (means of `float32` data are rounded to `float32`, as pandas does), the same leaves
@@ -111,8 +112,9 @@ impl Dendrogram {
 ///
 /// # Errors
 /// [`Error::MissingKey`] without the column, representation or a gene; [`Error::Parameter`] for more
-/// columns than there are; [`Error::Data`] when there is one group only, a category has no cell, or
-/// a mean representation is constant, so that nothing correlates with it.
+/// columns than there are; [`Error::Data`] when there is one group only, a category has no cell, a
+/// labelled cell holds NaN or infinity, or a mean representation is constant, so that nothing
+/// correlates with it.
 pub fn dendrogram(adata: &mut AnnData, options: impl Into<Dendrogram>) -> Result<()> {
     run(adata, options.into())
 }
@@ -229,8 +231,10 @@ fn group_means(x: &Matrix, groups: &Categorical, columns: Option<usize>) -> Resu
         if single { f64::from(mean as f32) } else { mean }
     };
     let means = Array2::from_shape_fn((k, m), mean);
-    if means.iter().any(|v| !v.is_finite()) {
-        return Err(Error::data("representation to compare", "holds NaN or infinity"));
+    if let Some(((g, j), _)) = means.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        let name = &groups.categories[g];
+        let reason = format!("column {j} holds NaN or infinity in `{name}`; mend or drop it first");
+        return Err(Error::data("representation to compare", reason));
     }
     Ok(means)
 }
@@ -329,10 +333,34 @@ mod tests {
             "at least two",
         );
         refuse(&|a| a.keep_obs([0, 1, 2]).unwrap(), new(), "no cell is in `d`");
+        for bad in [f32::NAN, f32::INFINITY] {
+            let spoil = |a: &mut AnnData| {
+                let mut x = a.x().unwrap().to_array_f32();
+                x[[5, 7]] = bad;
+                a.x = Some(x.into());
+            };
+            refuse(&spoil, new(), "column 7 holds NaN or infinity in `b`");
+        }
         let pca = |a: &mut AnnData| {
             a.obsm.insert("X_pca".into(), Array2::<f32>::zeros((600, 5)).into());
         };
         refuse(&pca, new().use_rep("X_pca").n_pcs(6), "between 1 and 5");
         refuse(&pca, new().use_rep("X_pca"), "the same in every column");
+    }
+
+    #[test]
+    fn cells_without_a_label_are_left_out_and_one_cell_is_its_own_mean() {
+        let x = ndarray::array![[1., 2., 4.], [3., 1., 0.], [5., 3., 2.], [f64::NAN, 9., 9.]];
+        let mut a = AnnData::new(x, Frame::with_len(4), Frame::with_len(3)).unwrap();
+        let labels = [Some("one"), Some("two"), Some("two"), None];
+        a.obs.insert("kind", Categorical::from_labels(&labels)).unwrap();
+        dendrogram(&mut a, "kind").unwrap();
+        let Some(Value::Array { values, .. }) =
+            a.uns["dendrogram_kind"].at(&["correlation_matrix"])
+        else {
+            panic!("no matrix")
+        };
+        let expected = pearson(&[1., 2., 4.], &[4., 2., 1.]);
+        assert_eq!(values.to_f64()[..], [1.0, expected, expected, 1.0]);
     }
 }

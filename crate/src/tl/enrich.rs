@@ -213,4 +213,20 @@ mod tests {
         let other = Enrich::default().background(["K"]);
         assert!(enrich(&["A1"], &sets(), other).is_err());
     }
+
+    #[test]
+    fn sets_of_nothing_that_counts_are_left_out() {
+        let mut sets = sets();
+        sets.insert("empty".into(), Vec::new());
+        let t = enrich(&["A1", "A3"], &sets, Enrich::default()).unwrap();
+        let terms: Vec<_> = (0..t.len()).map(|i| text(&t, "Term", i)).collect();
+        assert_eq!(terms, ["B", "none", "A"]);
+        // None of the set counts in this background.
+        let some = Enrich::default().background(["A3", "A4", "N1", "N2"]);
+        let t = enrich(&["A1", "A3"], &sets, some).unwrap();
+        assert_eq!(
+            (t.len(), text(&t, "Term", 0), text(&t, "Overlap", 0)),
+            (1, "B".into(), "1/2".into())
+        );
+    }
 }

@@ -63,11 +63,12 @@ pub fn silhouette_batch<T: Real>(
 /// How well the cells of each type hang together in a graph (n × n, e.g.
 /// `obsp["connectivities"]`): the part of them in the largest strongly connected component of the
 /// type's own graph, averaged over the types. Cells without a label are left out. Entries of 0 are
-/// no edges. Equals `scib_metrics.graph_connectivity` 0.5 on the same graph.
+/// no edges, all others are, below 0 too. Equals `scib_metrics.graph_connectivity` 0.5 on the same
+/// graph.
 ///
 /// # Errors
 /// [`Error::Shape`] when the graph is not n × n for n labels, [`Error::Data`] when there is no label
-/// at all.
+/// at all or an entry is not finite.
 pub fn graph_connectivity(graph: &Matrix, labels: &(impl Labels + ?Sized)) -> Result<f64> {
     let labels = labels.groups();
     let n = labels.len();
@@ -80,6 +81,14 @@ pub fn graph_connectivity(graph: &Matrix, labels: &(impl Labels + ?Sized)) -> Re
         return Err(Error::data("labels", "no observation has one"));
     }
     let graph = Csr::<f64>::of(graph);
+    if let Some(at) = graph.values.iter().position(|w| !w.is_finite()) {
+        let row = graph.indptr.partition_point(|&start| start <= at) - 1;
+        let reason = format!(
+            "the entry of cells {row} and {} is {}; entries must be finite",
+            graph.indices[at], graph.values[at]
+        );
+        return Err(Error::data("graph", reason));
+    }
     let mut size = vec![0usize; types];
     labels.iter().flatten().for_each(|&t| size[t] += 1);
     let mut largest = vec![0usize; types];
@@ -364,5 +373,38 @@ mod tests {
         let e = integration_scores(&a, Integration::new("slide", "kind").graph("knn")).unwrap_err();
         assert!(e.to_string().contains("no entry `knn`; it has: graph"), "{e}");
         assert!(integration_scores(&a, Integration::new("x", "kind")).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_is_no_number_is_no_edge_but_an_error() {
+        let graph = |w: f64| Matrix::from(array![[0., w, 0.], [w, 0., 1.], [0., 1., 0.]]);
+        let of = |w: f64, labels: [&str; 3]| graph_connectivity(&graph(w), &labels);
+        for (bad, word) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
+            let e = of(bad, ["a", "a", "b"]).unwrap_err().to_string();
+            assert!(e.contains(&format!("graph: the entry of cells 0 and 1 is {word};")), "{e}");
+        }
+        assert_eq!(of(0.0, ["a", "a", "b"]).unwrap(), 0.75);
+        assert_eq!(of(-2.0, ["a", "a", "b"]).unwrap(), 1.0);
+        let none = Categorical::from_labels(&[None::<&str>; 3]);
+        let e = graph_connectivity(&graph(1.0), &none).unwrap_err().to_string();
+        assert!(e.contains("no observation has one"), "{e}");
+    }
+
+    #[test]
+    fn types_of_one_batch_do_not_count_and_coordinates_must_be_numbers() {
+        let a = sample(0.0);
+        let mut x = a.obsm["X_pca"].to_array_f64();
+        let batches: Vec<usize> = (0..240).map(|i| if i % 2 == 0 { 0 } else { i / 120 }).collect();
+        let kind: Vec<_> = (0..240).map(|i| Some(["alone", "mixed"][i % 2])).collect();
+        let mixed: Vec<_> = kind.iter().map(|k| k.filter(|k| *k == "mixed")).collect();
+        let all = silhouette_batch(x.view(), &Categorical::from_labels(&kind), &batches).unwrap();
+        let some = silhouette_batch(x.view(), &Categorical::from_labels(&mixed), &batches).unwrap();
+        assert_eq!(all, some);
+        x[[1, 0]] = f64::NAN;
+        let kind = Categorical::from_labels(&kind);
+        for e in [silhouette_batch(x.view(), &kind, &batches), silhouette_label(x.view(), &kind)] {
+            let e = e.unwrap_err().to_string();
+            assert!(e.contains("hold NaN or infinity"), "{e}");
+        }
     }
 }

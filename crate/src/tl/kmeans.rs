@@ -37,9 +37,11 @@ pub struct KMeans {
 /// What k-means found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KMeansFit {
-    /// The cluster of each row, from 0.
+    /// The cluster of each row, from 0. Fewer clusters occur than were asked for where fewer rows
+    /// are distinct.
     pub labels: Vec<usize>,
-    /// The centres of the clusters, n_clusters × d.
+    /// The centres of the clusters, n_clusters × d; that of a cluster without rows is the one of
+    /// the largest.
     pub centers: Array2<f64>,
     /// Sum of the squared distances of the rows to their centres.
     pub inertia: f64,
@@ -152,7 +154,8 @@ pub fn kmeans(adata: &mut AnnData, options: KMeans) -> Result<KMeansFit> {
 }
 
 /// Clusters the rows of an embedding (n × d) as STAMGC does: principal components, at most 20 of
-/// them, then k-means. Labels run from 1 to `n_clusters`.
+/// them, then k-means. Labels run from 1 to `n_clusters`; some of them do not occur where fewer
+/// rows are distinct.
 ///
 /// # Errors
 /// [`Error::Parameter`] when `n_clusters` is 0 or above n, [`Error::Data`] with fewer than two rows
@@ -224,9 +227,19 @@ mod tests {
     }
 
     #[test]
-    fn one_cluster_and_as_many_as_rows() {
+    fn one_cluster_as_many_as_rows_and_more_than_distinct_rows() {
         let (x, _) = clouds(2);
         assert!(KMeans::new(1).fit(x.view()).unwrap().labels.iter().all(|&l| l == 0));
         assert!(KMeans::new(6).fit(x.view()).unwrap().inertia < 1e-9);
+        // Two distinct rows are no three clusters; each centre is one of the rows.
+        let x = ndarray::array![[1.0, 5.0], [1.0, 5.0], [2.0, 7.0]];
+        let fit = KMeans::new(3).fit(x.view()).unwrap();
+        assert!(fit.labels[0] == fit.labels[1] && fit.labels[0] != fit.labels[2]);
+        let is = |c: ndarray::ArrayView1<f64>, i: usize| {
+            (&c - &x.row(i)).iter().all(|d| d.abs() < 1e-12)
+        };
+        assert!(fit.centers.rows().into_iter().all(|c| is(c, 0) || is(c, 2)), "{}", fit.centers);
+        let same = Array2::<f32>::from_elem((4, 3), 3.0);
+        assert_eq!(cluster_embedding(same.view(), 2, 0).unwrap(), [1; 4]);
     }
 }

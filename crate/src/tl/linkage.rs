@@ -74,7 +74,8 @@ pub struct Link {
 
 /// The merges of a hierarchical clustering of n things by their distances (n × n, of which the part
 /// above the diagonal is read), the same and in the same order as `scipy.cluster.hierarchy.linkage`
-/// 1.17 makes them: by nearest-neighbour chains where these are right, O(n²).
+/// 1.17 makes them: by nearest-neighbour chains where these are right, O(n²). Distances below 0 are
+/// taken as they are, as there.
 ///
 /// # Errors
 /// [`Error::Shape`] when the distances are not square, [`Error::Data`] with fewer than two things or
@@ -254,7 +255,7 @@ pub struct Drawing {
     pub leaves_color_list: Vec<String>,
 }
 
-/// Lays the tree of `merges` out.
+/// Lays the tree of `merges` out; that of none is a single leaf.
 pub fn draw_tree(merges: &[Link]) -> Drawing {
     let n = merges.len() + 1;
     let height = merges.iter().map(|m| m.distance).fold(0.0, f64::max);
@@ -381,6 +382,11 @@ mod tests {
         let equal = Array2::from_elem((5, 5), 0.0);
         let m = linkage(equal.view(), Linkage::Complete).unwrap();
         assert_eq!(draw_tree(&m).color_list, ["C0"; 4]);
+        let below = array![[0., -2., 1.], [-2., 0., 1.], [1., 1., 0.]];
+        let m = linkage(below.view(), Linkage::Complete).unwrap();
+        assert_eq!([m[0].distance, m[1].distance], [-2., 1.]);
+        let leaf = draw_tree(&[]);
+        assert_eq!((leaf.leaves, leaf.icoord.len(), leaf.color_list.len()), (vec![0], 0, 0));
         assert!(linkage(array![[0.0]].view(), Linkage::Ward).is_err());
         assert!(linkage(array![[0.0, f64::NAN], [f64::NAN, 0.0]].view(), Linkage::Single).is_err());
         assert!(linkage(array![[0.0, 1.0]].view(), Linkage::Single).is_err());

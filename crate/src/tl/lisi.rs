@@ -61,8 +61,8 @@ pub fn lisi<T: Real>(
 ///
 /// # Errors
 /// [`Error::Shape`] when sizes do not fit; [`Error::Parameter`] for a perplexity below 1 or above
-/// k; [`Error::Data`] for a label that is missing, a neighbour that is not there, or a distance that
-/// is no number.
+/// k; [`Error::Data`] for a label that is missing, a neighbour that is not there, a distance that
+/// is no number, or a row that has no neighbour but itself.
 pub fn lisi_knn(
     indices: ArrayView2<u32>,
     distances: ArrayView2<f64>,
@@ -91,6 +91,10 @@ pub fn lisi_knn(
     }
     if distances.iter().any(|d| !d.is_finite() || *d < 0.0) {
         return Err(Error::data("distances of neighbours", "hold numbers that are no distances"));
+    }
+    let alone = |i: &usize| indices.row(*i).iter().all(|&j| j as usize == *i);
+    if let Some(row) = (0..n).find(alone) {
+        return Err(Error::data("neighbours", format!("row {row} has none but itself; drop it")));
     }
     Ok(of_neighbors(indices, distances, &group, perplexity))
 }
@@ -230,5 +234,17 @@ mod tests {
         let (index, far) = (Array2::from_elem((2, 1), 5u32), Array2::from_elem((2, 1), 1.0));
         let e = lisi_knn(index.view(), far.view(), &[0, 1], 1.0).unwrap_err().to_string();
         assert!(e.contains("beyond the 2"), "{e}");
+        let refuse = |index: Array2<u32>, far: f64, labels: &Categorical, words: &str| {
+            let far = Array2::from_elem(index.dim(), far);
+            let e = lisi_knn(index.view(), far.view(), labels, 1.0).unwrap_err().to_string();
+            assert!(e.contains(words), "{e}");
+        };
+        let both = Categorical::from_labels(&[Some("a"), Some("b")]);
+        let index = || ndarray::array![[0u32, 1], [1, 1]];
+        refuse(index(), 1.0, &both, "neighbours: row 1 has none but itself");
+        refuse(index(), f64::NAN, &both, "no distances");
+        refuse(index(), -1.0, &both, "no distances");
+        let missing = Categorical::from_labels(&[Some("a"), None]);
+        refuse(index(), 1.0, &missing, "labels: some are missing");
     }
 }

@@ -78,7 +78,8 @@ fn assign(x: ArrayView2<f64>, centers: &Array2<f64>) -> Vec<(usize, f64)> {
 }
 
 /// The mean of the rows of each cluster. A cluster that lost all its rows gets the row farthest
-/// from its own centre, which that one gives up.
+/// from its own centre, which that one gives up; if there is none, it stands where the largest one
+/// does, as in scikit-learn.
 fn means(x: ArrayView2<f64>, assigned: &[(usize, f64)], k: usize) -> Array2<f64> {
     let d = x.ncols();
     let sums = sum_parts(x.nrows(), k * (d + 1), ROWS, |rows, sums| {
@@ -106,9 +107,13 @@ fn means(x: ArrayView2<f64>, assigned: &[(usize, f64)], k: usize) -> Array2<f64>
             count[c] = 1.0;
         }
     }
+    let largest = (0..k).rev().max_by(|&a, &b| count[a].total_cmp(&count[b])).unwrap_or(0);
+    let stand = &centers.row(largest) / count[largest];
     for (mut center, &n) in centers.rows_mut().into_iter().zip(&count) {
         if n > 0.0 {
             center /= n;
+        } else {
+            center.assign(&stand);
         }
     }
     centers
@@ -163,6 +168,8 @@ mod tests {
         let centers = plus_plus(x.view(), 3, &mut Rng::new(0));
         let run = lloyd(x.view(), centers, 300, 1e-4);
         assert_eq!(run.inertia, 0.0);
+        assert!(run.labels[0] == run.labels[1] && run.labels[0] != run.labels[2]);
+        assert!(run.centers.iter().all(|&c| c == 1.0 || c == 2.0), "{}", run.centers);
     }
 
     #[test]

@@ -352,6 +352,19 @@ mod tests {
             assert!(silhouette(x.view(), &labels).is_err());
             assert!(davies_bouldin(x.view(), &labels).is_err());
         }
+        let same = Array2::<f32>::from_elem((4, 2), 3.0);
+        let (x4, halves) = (same.view(), [0, 0, 1, 1]);
+        assert_eq!(silhouette(x4, &halves).unwrap(), 0.0);
+        assert_eq!(davies_bouldin(x4, &halves).unwrap(), 0.0);
+        assert_eq!(calinski_harabasz(x4, &halves).unwrap(), 1.0);
+        let nan = array![[0.0], [1.0], [f64::NAN]];
+        for e in [
+            silhouette(nan.view(), &[0, 0, 1]),
+            davies_bouldin(nan.view(), &[0, 0, 1]),
+            calinski_harabasz(nan.view(), &[0, 0, 1]),
+        ] {
+            assert!(e.unwrap_err().to_string().contains("hold NaN or infinity"));
+        }
         assert!(ari(&[1, 2], &[1, 2, 3]).is_err());
         assert!(silhouette(x.view(), &[0, 1]).is_err());
     }

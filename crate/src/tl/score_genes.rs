@@ -119,9 +119,10 @@ pub struct ScoredGenes {
 /// are left out and named in `missing`.
 ///
 /// # Errors
-/// [`Error::Data`] when none of the genes is there, no control gene is found, or the data hold NaN;
-/// [`Error::Parameter`] when a gene to score is not in the pool, or there are more bins than genes
-/// can fill; [`Error::MissingKey`] without the layer or a control gene.
+/// [`Error::Data`] when none of the genes is there, no control gene is found, there are no cells,
+/// or the data hold NaN or infinity; [`Error::Parameter`] when a gene to score is not in the pool,
+/// or there are more bins than genes can fill; [`Error::MissingKey`] without the layer or a control
+/// gene.
 pub fn score_genes<S: AsRef<str>>(
     adata: &mut AnnData,
     genes: &[S],
@@ -133,11 +134,12 @@ pub fn score_genes<S: AsRef<str>>(
     Ok(used)
 }
 
-/// Scores the S and the G2/M phase of the cell cycle and puts each cell into one: S, or G2M where
-/// that score is higher, or G1 where neither is above 0. As `scanpy.tl.score_genes_cell_cycle`
-/// 1.11.5; the number of control genes a bin is that of the shorter list.
+/// Scores the S and the G2/M phase of the cell cycle and puts each cell into one: G1 where both
+/// scores are below 0, else G2M where that score is the higher one, else S (so that a cell without
+/// counts, of which both are 0, is in S). As `scanpy.tl.score_genes_cell_cycle` 1.11.5; the number
+/// of control genes a bin is that of the shorter list.
 ///
-/// Writes `obs`: `S_score`, `G2M_score`, `phase`.
+/// Writes `obs`: `S_score`, `G2M_score`, `phase`. Returns which genes either score was made of.
 ///
 /// # Errors
 /// As [`score_genes`]; nothing is written then.
@@ -149,6 +151,12 @@ pub fn score_genes_cell_cycle<S: AsRef<str>, G: AsRef<str>>(
 ) -> Result<[ScoredGenes; 2]> {
     let s: Vec<&str> = s_genes.iter().map(AsRef::as_ref).collect();
     let g2m: Vec<&str> = g2m_genes.iter().map(AsRef::as_ref).collect();
+    for (phase, genes) in [("S", &s), ("G2/M", &g2m)] {
+        if genes.is_empty() {
+            let reason = format!("the list of {phase} genes is empty");
+            return Err(Error::data("genes to score", reason));
+        }
+    }
     let options = options.ctrl_size(s.len().min(g2m.len()));
     let (s_scores, s) = score(adata, &s, &options)?;
     let (g2m_scores, g2m) = score(adata, &g2m, &options)?;
@@ -170,6 +178,9 @@ pub fn score_genes_cell_cycle<S: AsRef<str>, G: AsRef<str>>(
 
 fn score(adata: &AnnData, genes: &[&str], options: &ScoreGenes) -> Result<(Vec<f64>, ScoredGenes)> {
     let Source { x, var, .. } = source(adata, options.use_raw, options.layer.as_deref())?;
+    if x.nrows() == 0 {
+        return Err(Error::data("matrix to score", "there are no cells"));
+    }
     let names = var.names();
     let (mut list, mut missing) = (Vec::new(), Vec::new());
     for gene in genes {
@@ -207,7 +218,8 @@ fn score(adata: &AnnData, genes: &[&str], options: &ScoreGenes) -> Result<(Vec<f
     let (own, controls) = (list.len() as f64, control.len() as f64);
     let sums = row_sums(x, &side);
     if let Some(cell) = sums.iter().position(|s| !(s[0] + s[1]).is_finite()) {
-        let reason = format!("cell {cell} holds NaN or infinity; mend or drop it first");
+        let name = &adata.obs.names()[cell];
+        let reason = format!("cell `{name}` (row {cell}) holds NaN or infinity; drop it first");
         return Err(Error::data("matrix to score", reason));
     }
     let scores = sums.iter().map(|s| s[0] / own - s[1] / controls).collect();
@@ -349,108 +361,5 @@ fn row_sums(x: &Matrix, side: &[u8]) -> Vec<[f64; 2]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::linalg::same_with_any_threads;
-    use ndarray::Array2;
-
-    fn sample() -> AnnData {
-        let mut rng = Rng::new(9);
-        let x = Array2::from_shape_fn((300, 60), |(_, j)| rng.poisson(0.1 + j as f64 * 0.1) as f32);
-        let names = (0..60).map(|j| format!("G{j}")).collect();
-        AnnData::new(x, Frame::with_len(300), Frame::new(names)).unwrap()
-    }
-
-    fn scores(a: &AnnData, name: &str) -> Vec<f64> {
-        a.obs_column(name).unwrap().to_f64().unwrap()
-    }
-
-    #[test]
-    fn a_score_is_the_difference_of_two_means_in_every_form() {
-        let dense = sample();
-        let x = dense.x().unwrap().to_array_f64();
-        let mut all = Vec::new();
-        for form in [
-            dense.x().unwrap().clone(),
-            Matrix::Csr(dense.x().unwrap().to_csr()),
-            Matrix::Csc(dense.x().unwrap().to_csc()),
-        ] {
-            all.push(same_with_any_threads(|| {
-                let mut a = dense.clone();
-                a.x = Some(form.clone());
-                let options = ScoreGenes::default().ctrl_size(3).n_bins(8);
-                let used = score_genes(&mut a, &["G7", "G30", "none"], options).unwrap();
-                (used, scores(&a, "score"))
-            }));
-        }
-        assert!(all.iter().all(|a| *a == all[0]));
-        let (used, got) = &all[0];
-        assert_eq!((used.genes.len(), used.missing.as_slice()), (2, &["none".to_string()][..]));
-        assert!((4..=6).contains(&used.control_genes.len()), "{used:?}");
-        let at = |g: &String| g[1..].parse::<usize>().unwrap();
-        let mean = |genes: &[String], i: usize| {
-            genes.iter().map(|g| x[[i, at(g)]]).sum::<f64>() / genes.len() as f64
-        };
-        for i in 0..300 {
-            let expected = mean(&used.genes, i) - mean(&used.control_genes, i);
-            assert!((got[i] - expected).abs() < 1e-12);
-        }
-    }
-
-    #[test]
-    fn controls_are_of_like_expression_and_follow_the_seed() {
-        let mut a = sample();
-        let run = |a: &mut AnnData, seed| {
-            let options = ScoreGenes::default().ctrl_size(2).n_bins(7).seed(seed);
-            score_genes(a, &["G50"], options.ctrl_as_ref(false)).unwrap().control_genes
-        };
-        let (one, again, other) = (run(&mut a, 1), run(&mut a, 1), run(&mut a, 2));
-        assert_eq!((one.len(), &one), (2, &again));
-        assert_ne!(one, other);
-        assert!(one.iter().all(|g| g[1..].parse::<usize>().unwrap() > 35), "{one:?}");
-    }
-
-    #[test]
-    fn the_phase_follows_the_scores() {
-        let mut a = sample();
-        let options = ScoreGenes::default().n_bins(8);
-        score_genes_cell_cycle(&mut a, &["G1", "G20"], &["G40", "G41", "G42"], options).unwrap();
-        let (s, g) = (scores(&a, "S_score"), scores(&a, "G2M_score"));
-        let phase = a.obs_column("phase").unwrap();
-        for i in 0..300 {
-            let expected = match (s[i], g[i]) {
-                (s, g) if s < 0.0 && g < 0.0 => "G1",
-                (s, g) if g > s => "G2M",
-                _ => "S",
-            };
-            assert_eq!(phase.text(i).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_scored_is_refused() {
-        let refuse = |genes: &[&str], options: ScoreGenes, words: &str| {
-            let mut a = sample();
-            let e = score_genes(&mut a, genes, options).unwrap_err().to_string();
-            assert!(e.contains(words), "{e}");
-            assert!(!a.obs.contains("score"));
-        };
-        let new = ScoreGenes::default;
-        refuse(&["H1"], new(), "none of them is there");
-        refuse(&[], new(), "the list is empty");
-        refuse(&["G1"], new().gene_pool(["G2", "G3"]), "G1");
-        refuse(&["G1"], new().n_bins(500), "too many bins for 60 genes");
-        refuse(&["G1"], new().n_bins(1), "too small");
-        refuse(&["G1"], new().ctrl_size(0), "too small");
-        refuse(&["G1"], new().control_genes(["H"]), "no name `H`");
-        refuse(&["G1"], new().gene_pool(["G1"]).n_bins(2), "no control gene is left");
-        refuse(&["G1"], new().layer("none"), "no entry `none`");
-        refuse(&["G1"], new().use_raw(true), "no `raw`");
-        let mut a = sample();
-        let mut x = a.x().unwrap().to_array_f32();
-        x[[3, 1]] = f32::NAN;
-        a.x = Some(x.into());
-        let e = score_genes(&mut a, &["G1"], new()).unwrap_err().to_string();
-        assert!(e.contains("gene `G1` holds NaN"), "{e}");
-    }
-}
+#[path = "score_genes_tests.rs"]
+mod tests;

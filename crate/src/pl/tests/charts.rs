@@ -6,7 +6,7 @@ use crate::stats::{benjamini_hochberg, mann_whitney};
 
 /// 60 cells in groups a (30), b (20), c (9) and d (1), a gene that differs between them, a gene of
 /// equal values, and numbers with NaN.
-fn cells() -> AnnData {
+pub(super) fn cells() -> AnnData {
     let n = 60;
     let group = |i: usize| match i {
         0..30 => "a",
@@ -30,15 +30,15 @@ fn cells() -> AnnData {
     a
 }
 
-fn light<P: Plot>(f: Figure<P>) -> Figure<P> {
+pub(super) fn light<P: Plot>(f: Figure<P>) -> Figure<P> {
     f.theme(Theme::Light)
 }
 
-fn numbers(shape: &[usize], values: Vec<f64>) -> Value {
+pub(super) fn numbers(shape: &[usize], values: Vec<f64>) -> Value {
     Value::Array { shape: shape.to_vec(), values: values.into() }
 }
 
-fn map(entries: Vec<(&str, Value)>) -> Value {
+pub(super) fn map(entries: Vec<(&str, Value)>) -> Value {
     entries.into_iter().map(|(k, v)| (k.to_string(), v)).collect::<Map<Value>>().into()
 }
 
@@ -155,7 +155,7 @@ fn options_of_violins_have_their_effect() {
     }
 }
 
-fn ranked() -> AnnData {
+pub(super) fn ranked() -> AnnData {
     crate::io::read_h5ad(golden().join("ranked.h5ad")).unwrap()
 }
 
@@ -289,7 +289,7 @@ fn figures_of_preprocessing_read_what_scanpy_writes() {
 }
 
 /// [`cells`] with squidpy's statistics of their four groups.
-fn statistics() -> AnnData {
+pub(super) fn statistics() -> AnnData {
     let mut a = cells();
     let k = 4;
     let wave = |i: usize| 1.0 + (i as f64 * 0.9).sin();

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// `n` cells × `genes` genes of counts that depend on the cell's group, of `k`; genes 0 to 3 are
 /// special: all zero, constant, negative, and with NaN.
-fn data(n: usize, genes: usize, k: usize) -> AnnData {
+pub(super) fn data(n: usize, genes: usize, k: usize) -> AnnData {
     let value = |(i, g): (usize, usize)| match g {
         0 => 0.0,
         1 => 2.0,

@@ -1,10 +1,11 @@
 //! The flavours `seurat` and `cell_ranger`: dispersion beside that of genes of a similar mean.
 
 use super::super::filter::mask_column;
-use super::super::stats::{any_negative, column_sums_of, expm1_sums};
+use super::super::names::called;
+use super::super::stats::{column_sums_of, expm1_sums, first_column};
 use super::batches::{Batch, batches};
 use super::{Cutoffs, Flavor, Hvg};
-use crate::anndata::{AnnData, Matrix, Value};
+use crate::anndata::{AnnData, Frame, Matrix, Value};
 use crate::error::{Error, Result};
 
 /// What is known of each gene; of one that a batch does not express, zeros.
@@ -18,18 +19,21 @@ struct Genes {
 pub(super) fn run(adata: &mut AnnData, options: &Hvg) -> Result<()> {
     check(options)?;
     let x = options.matrix(adata)?;
-    if any_negative(x.values()) {
-        return Err(unsuited(options, "holds values below 0"));
+    if let Some(g) = first_column(x, |v| v < 0.0) {
+        let found = format!("{} holds values below 0", called("gene", &adata.var, g));
+        return Err(unsuited(options, &found));
     }
     let factor = log_base(adata)?;
     let mut intersection = None;
     let genes = match &options.batch_key {
-        None => single(x, None, factor, options)?,
+        None => single(x, None, factor, &adata.var, options)?,
         Some(key) => {
             let parts = batches(adata, key)?;
-            let one = |batch: &Batch| single(x, Some(&batch.rows), factor, options);
-            let named = |batch| one(batch).map_err(|e| super::in_batch(e, batch));
-            let found = parts.iter().map(named).collect::<Result<Vec<_>>>()?;
+            let one = |batch: &Batch| {
+                let found = single(x, Some(&batch.rows), factor, &adata.var, options);
+                found.map_err(|e| super::in_batch(e, batch))
+            };
+            let found = parts.iter().map(one).collect::<Result<Vec<_>>>()?;
             let (genes, n_batches) = merge(&found, adata.var.names(), options);
             let all = n_batches.iter().map(|&n| n == parts.len() as i64).collect();
             intersection = Some((n_batches, all));
@@ -78,18 +82,24 @@ fn log_base(adata: &AnnData) -> Result<f64> {
 }
 
 /// The genes over some cells (rising; `None` is all). Of a batch, only genes that it expresses count.
-fn single(x: &Matrix, rows: Option<&[usize]>, factor: f64, options: &Hvg) -> Result<Genes> {
+fn single(
+    x: &Matrix,
+    rows: Option<&[usize]>,
+    factor: f64,
+    var: &Frame,
+    options: &Hvg,
+) -> Result<Genes> {
     let n = rows.map_or(x.nrows(), <[usize]>::len);
     let seurat = options.flavor == Flavor::Seurat;
     let sums = if seurat { expm1_sums(x, rows, factor) } else { column_sums_of(x, rows) };
     let used: Vec<usize> = match rows {
         None => (0..x.ncols()).collect(),
-        Some(_) => (0..x.ncols()).filter(|&g| sums.positive[g] > 0).collect(),
+        Some(_) => (0..x.ncols()).filter(|&g| sums.count[g] > 0).collect(),
     };
     let (all_means, all_variances) = sums.mean_var(n);
     if let Some(g) = (0..x.ncols()).find(|&g| !(all_means[g] >= 0.0 && all_means[g].is_finite())) {
         let undone = if seurat { " after undoing the logarithm" } else { "" };
-        let found = format!("gene {g} has the mean {}{undone}", all_means[g]);
+        let found = format!("{} has the mean {}{undone}", called("gene", var, g), all_means[g]);
         return Err(unsuited(options, &found));
     }
     if used.is_empty() {

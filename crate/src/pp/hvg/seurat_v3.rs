@@ -2,10 +2,11 @@
 
 use super::super::filter::mask_column;
 use super::super::loess::loess;
+use super::super::names::called;
 use super::super::stats::{are_counts, clipped_sums, column_sums_of};
 use super::Hvg;
 use super::batches::batches;
-use crate::anndata::{AnnData, Matrix};
+use crate::anndata::{AnnData, Frame, Matrix};
 use crate::error::{Error, Result};
 
 /// The variance of each gene after standardising, over some cells (rising; `None` is all).
@@ -42,7 +43,7 @@ fn standardised(
 }
 
 /// Means and variances over some cells, all of which must have a logarithm.
-fn moments(counts: &Matrix, rows: Option<&[usize]>) -> Result<(Vec<f64>, Vec<f64>)> {
+fn moments(counts: &Matrix, rows: Option<&[usize]>, var: &Frame) -> Result<(Vec<f64>, Vec<f64>)> {
     let n = rows.map_or(counts.nrows(), <[usize]>::len);
     let (means, variances) = column_sums_of(counts, rows).mean_var(n);
     let usable = |g: usize| means[g].is_finite() && (means[g] > 0.0 || variances[g] == 0.0);
@@ -50,8 +51,9 @@ fn moments(counts: &Matrix, rows: Option<&[usize]>) -> Result<(Vec<f64>, Vec<f64
         None => Ok((means, variances)),
         Some(g) => {
             let reason = format!(
-                "gene {g} has the mean {}; the logarithm of the mean needs finite values that are \
-                 not negative",
+                "{} has the mean {}; the logarithm of the mean needs finite values that are not \
+                 negative",
+                called("gene", var, g),
                 means[g]
             );
             Err(Error::data("highly variable genes", reason))
@@ -96,13 +98,13 @@ pub(super) fn run(adata: &mut AnnData, options: &Hvg, paper: bool) -> Result<()>
         Some(key) => batches(adata, key)?,
         None => Vec::new(),
     };
-    let (means, variances) = moments(counts, None)?;
+    let (means, variances) = moments(counts, None, &adata.var)?;
     let norms: Vec<Vec<f64>> = if options.batch_key.is_none() {
         vec![standardised(counts, None, (&means, &variances), options.span)?]
     } else {
         let one = |batch: &super::batches::Batch| {
             let rows = Some(batch.rows.as_slice());
-            let (means, variances) = moments(counts, rows)?;
+            let (means, variances) = moments(counts, rows, &adata.var)?;
             standardised(counts, rows, (&means, &variances), options.span)
         };
         let named = |batch| one(batch).map_err(|e| super::in_batch(e, batch));

@@ -240,11 +240,11 @@ fn nearest<T: Real>(x: ArrayView2<T>, options: &Neighbors) -> Result<NearestRows
             let mut unit = Array2::<f64>::zeros(x.dim());
             let mut zero = None;
             for (i, (mut to, row)) in unit.rows_mut().into_iter().zip(x.rows()).enumerate() {
-                let largest = row.iter().fold(0f64, |m, v| m.max(v.as_f64().abs()));
-                if largest == 0.0 {
+                if row.iter().all(|v| v.as_f64() == 0.0) {
                     zero = zero.or(Some(i));
                     continue;
                 }
+                let largest = row.iter().fold(0f64, |m, v| m.max(v.as_f64().abs()));
                 to.iter_mut().zip(row).for_each(|(t, v)| *t = v.as_f64() / largest);
                 let length = to.iter().map(|v| v * v).sum::<f64>().sqrt();
                 to.iter_mut().for_each(|t| *t /= length);
@@ -397,5 +397,17 @@ mod tests {
         a.x = Some(x.into());
         let e = neighbors(&mut a, Neighbors::default().n_neighbors(3)).unwrap_err().to_string();
         assert!(e.contains("row 4"), "{e}");
+    }
+
+    #[test]
+    fn a_cell_that_is_no_number_has_no_direction_either() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = forms(12, 3).remove(2).to_array_f32() + 1.0;
+            x.row_mut(4).fill(0.0);
+            x[[4, 1]] = bad;
+            let options = Neighbors::default().n_neighbors(3).metric(Metric::Cosine);
+            let e = neighbors(&mut sample(x.into()), options).unwrap_err().to_string();
+            assert!(e.contains("row 4 holds NaN or infinity"), "{e}");
+        }
     }
 }

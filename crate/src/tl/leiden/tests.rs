@@ -141,6 +141,11 @@ fn part_of_the_cells_can_be_clustered_again() {
     let e = wrong(Leiden::default().restrict_to("leiden", Vec::<String>::new()), &mut a);
     assert!(e.contains("at least one"), "{e}");
     assert!(wrong(Leiden::default().restrict_to("layer", ["9"]), &mut a).contains("`layer`"));
+    let mut unused = a.obs_column("leiden").unwrap().to_categorical();
+    unused.categories.push("9".into());
+    a.obs.insert("leiden", unused).unwrap();
+    let e = wrong(Leiden::default().restrict_to("leiden", ["9"]), &mut a);
+    assert!(e.contains("no cell of obs[\"leiden\"] is of these categories"), "{e}");
 }
 
 #[test]

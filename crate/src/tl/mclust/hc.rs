@@ -4,23 +4,32 @@
 use crate::error::{Error, Result};
 use crate::linalg::svd;
 use crate::progress::check_interrupt;
-use ndarray::{Array2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 use rayon::prelude::*;
+
+/// The mean and the standard deviation of each column; one that does not vary is an error.
+pub(super) fn moments(x: &Array2<f64>) -> Result<(Array1<f64>, Array1<f64>)> {
+    let n = x.nrows();
+    let mean = x.mean_axis(Axis(0)).expect("there are rows");
+    let deviation = |(j, column): (usize, ArrayView1<f64>)| {
+        let square: f64 = column.iter().map(|v| (v - mean[j]).powi(2)).sum();
+        let sd = (square / (n as f64 - 1.0)).sqrt();
+        if sd <= 1e-14 * mean[j].abs() {
+            let reason = format!("column {j} is constant among the {n} rows looked at; drop it");
+            return Err(Error::data("data to cluster", reason));
+        }
+        Ok(sd)
+    };
+    let sd = x.columns().into_iter().enumerate().map(deviation).collect::<Result<Array1<f64>>>()?;
+    Ok((mean, sd))
+}
 
 /// Standardised columns, turned to their principal axes and divided by the root of the singular
 /// values.
 pub(super) fn transform(mut x: Array2<f64>) -> Result<Array2<f64>> {
-    let n = x.nrows() as f64;
-    let mean = x.mean_axis(Axis(0)).expect("there are rows");
+    let (mean, sd) = moments(&x)?;
     x -= &mean;
-    for (j, mut column) in x.columns_mut().into_iter().enumerate() {
-        let sd = (column.iter().map(|v| v * v).sum::<f64>() / (n - 1.0)).sqrt();
-        if sd <= 1e-14 * mean[j].abs() || sd == 0.0 {
-            let reason = format!("column {j} is constant (where the clustering starts); drop it");
-            return Err(Error::data("data to cluster", reason));
-        }
-        column /= sd;
-    }
+    x /= &sd;
     let (_, s, vt) = svd(x.view())?;
     let mut z = x.dot(&vt.t());
     let negligible = s.iter().copied().fold(0.0, f64::max) * 1e-12;

@@ -3,6 +3,7 @@
 
 use crate::anndata::{Dense, Matrix, Sparse, Values, with_values};
 use crate::error::{Error, Result};
+use crate::tl::source::Source;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -73,11 +74,11 @@ struct Lists<E> {
 /// returned, in the order of the columns. `group[r]` is the group of row r; the elements come in
 /// the order of their rows.
 pub(super) fn by_column<E: Entry, R: Send>(
-    matrix: &Matrix,
+    source: &Source,
     group: &[u32],
     each: impl Fn(usize, &mut [E]) -> R + Sync,
 ) -> Result<Vec<R>> {
-    let matrix = canonical(matrix);
+    let matrix = canonical(source.x);
     let (n, m) = matrix.shape();
     let width = match &*matrix {
         // A cache line of every row.
@@ -101,7 +102,7 @@ pub(super) fn by_column<E: Entry, R: Send>(
             rest = others;
             if own.iter().any(|e| !e.value().is_finite()) {
                 return Err(Error::data(
-                    format!("variable {c} of the matrix"),
+                    format!("gene `{}` (column {c})", source.var.names()[c]),
                     "holds NaN or infinity; mend or drop such values first",
                 ));
             }
@@ -234,6 +235,11 @@ pub(super) fn canonical(matrix: &Matrix) -> Cow<'_, Matrix> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anndata::Frame;
+
+    fn source<'a>(x: &'a Matrix, var: &'a Frame) -> Source<'a> {
+        Source { x, var, is_raw: false }
+    }
 
     #[test]
     fn packed_elements_sort_as_their_numbers() {
@@ -260,14 +266,15 @@ mod tests {
         let unsorted = Matrix::Csr(unsorted.unwrap());
         let dense = Matrix::from(unsorted.to_array_f64());
         let forms = [Matrix::Csr(dense.to_csr()), Matrix::Csc(dense.to_csc()), unsorted, dense];
+        let var = Frame::with_len(2);
         for m in &forms {
-            let got = by_column::<Wide, _>(m, &[7, 8, 9], |c, e| {
+            let got = by_column::<Wide, _>(&source(m, &var), &[7, 8, 9], |c, e| {
                 (c, e.iter().map(|e| (e.value(), e.group())).collect::<Vec<_>>())
             });
             assert_eq!(got.unwrap(), [(0, vec![(-1.0, 8), (2.0, 9)]), (1, vec![(3.0, 7)])]);
         }
         let nan = Matrix::from(ndarray::array![[0f32, f32::NAN]]);
-        let e = by_column::<Narrow, _>(&nan, &[0], |_, _| ()).unwrap_err().to_string();
-        assert!(e.contains("variable 1"), "{e}");
+        let e = by_column::<Narrow, _>(&source(&nan, &var), &[0], |_, _| ()).unwrap_err();
+        assert!(e.to_string().contains("gene `1` (column 1)"), "{e}");
     }
 }

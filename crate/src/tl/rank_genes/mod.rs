@@ -183,19 +183,19 @@ const KEY: &str = "rank_genes_groups";
 /// within 1e-3 relative in the far tails. Genes of equal score keep their order; scanpy leaves it to
 /// an unstable sort.
 ///
-/// Writes `uns[key_added]`: records with a field for each group, genes by descending score: `names`,
-/// `scores` (z or t, `float32`), `pvals`, `pvals_adj`, `logfoldchanges` (log₂ of the ratio of the
-/// means, each taken back from the logarithm and raised by 1e-9; `float32`; NaN where one of the
-/// means is negative, as those of scaled data are); with `pts` the tables `pts` and, against the
-/// rest, `pts_rest` (genes × groups); and `params`. Python's `sc.get.rank_genes_groups_df` reads
-/// them from a written file. A t statistic is infinite, with p = 0, where neither side varies and
-/// both differ.
+/// Writes `uns[key_added]`: records with a field for each group, genes by descending score:
+/// `names`, `scores` (z or t, `float32`), `pvals`, `pvals_adj`, `logfoldchanges` (log₂ of the ratio
+/// of the means, each taken back from the logarithm and raised by 1e-9; `float32`; NaN where a mean
+/// is negative, as those of scaled data are, also where both are and scanpy gives a number that
+/// tells nothing); with `pts` the tables `pts` and, against the rest, `pts_rest` (genes × groups);
+/// and `params`. Python's `sc.get.rank_genes_groups_df` reads them from a written file. A t
+/// statistic is infinite, with p = 0, where neither side varies and both differ.
 ///
 /// # Errors
 /// [`Error::MissingKey`] without the column, group, layer, or matrix; [`Error::Parameter`] for
 /// options that contradict each other; [`Error::Data`] when a group has fewer than two cells (drop
-/// unused categories first), nothing is left to compare with, or the data hold NaN or infinity.
-/// Nothing is written then.
+/// unused categories first), nothing is left to compare with (for a t-test: fewer than two cells),
+/// or the data hold NaN or infinity. Nothing is written then.
 ///
 /// ```
 /// # use spatialkit::{anndata::{AnnData, Categorical, Frame}, ndarray::Array2, tl, Result};
@@ -226,9 +226,9 @@ pub fn rank_genes_groups(adata: &mut AnnData, options: RankGenes) -> Result<()> 
     };
     let plan = Plan { sizes: groups.sizes.clone(), reference: groups.reference, test };
     let outcomes = if is_narrow(source.x.values()) {
-        by_column(source.x, &groups.of_cell, |_, e: &mut [Narrow]| test_gene(&plan, e))?
+        by_column(&source, &groups.of_cell, |_, e: &mut [Narrow]| test_gene(&plan, e))?
     } else {
-        by_column(source.x, &groups.of_cell, |_, e: &mut [Wide]| test_gene(&plan, e))?
+        by_column(&source, &groups.of_cell, |_, e: &mut [Wide]| test_gene(&plan, e))?
     };
     let base = adata.uns.get("log1p").and_then(|v| v.at(&["base"])).and_then(Value::as_f64);
     let names = source.var.names();
@@ -318,6 +318,15 @@ impl Groups {
             let reason = "needs at least two groups, so that there is something to compare";
             return Err(Error::data(what(), reason));
         }
+        let leaves_one = |(_, n): &(&String, &usize)| **n + 1 == column.codes.len();
+        let short = names.iter().zip(&sizes).find(leaves_one);
+        if let (true, Some((name, _))) = (rest && options.method != RankMethod::Wilcoxon, short) {
+            let reason = format!(
+                "only one cell is not in `{name}`, and a t-test needs two to compare with; take \
+                 other groups or `RankMethod::Wilcoxon`"
+            );
+            return Err(Error::data(what(), reason));
+        }
         Ok(Groups { names, reference, sizes, of_cell })
     }
 }
@@ -329,10 +338,13 @@ fn kept_genes(source: &Source, mask: Option<&str>) -> Result<Vec<usize>> {
     let names = || source.var.columns().map(|(k, _)| k);
     let column = source.var.get(name);
     let column = column.ok_or_else(|| Error::missing_key("var", "column", name, names()))?;
-    let Column::Values(Values::Bool(mask)) = column else {
+    let (Column::Values(Values::Bool(_)) | Column::Nullable { values: Values::Bool(_), .. }) =
+        column
+    else {
         let reason = format!("is of type {}, not of true and false", column.dtype());
         return Err(Error::data(format!("var[\"{name}\"]"), reason));
     };
+    let mask = source.var.mask_by(name, |v| v == 1.0)?;
     let kept: Vec<usize> = all.filter(|&i| mask[i]).collect();
     if kept.is_empty() {
         return Err(Error::data(format!("var[\"{name}\"]"), "marks no gene"));
@@ -372,8 +384,12 @@ fn ranked(
     ]
 }
 
-/// log₂ of the ratio of two means of logarithmised data, taken back from the logarithm.
+/// log₂ of the ratio of two means of logarithmised data, taken back from the logarithm; NaN where
+/// one is negative, which is no mean of logarithmised data.
 fn fold_change([a, b]: [f64; 2], base: Option<f64>) -> f64 {
+    if a < 0.0 || b < 0.0 {
+        return f64::NAN;
+    }
     let scale = base.map_or(1.0, f64::ln);
     let (a, b) = (a * scale, b * scale);
     // Beyond what f64 can exponentiate (data that are no logarithms), where 1 and 1e-9 are nothing.

@@ -280,8 +280,9 @@ impl FilterRankedGenes {
 /// Writes `uns[key_added]`: a copy of the ranking in which the names of genes that do not pass are
 /// `nan`, as scanpy's are once they come from a file. The fractions are those of `pts` where the
 /// ranking has them, and counted anew where not, on the matrix (X or `raw`, or the layer) that was
-/// ranked. Equals `scanpy.tl.filter_rank_genes_groups` 1.11.5 for rankings against the rest; for a
-/// ranking against a group, scanpy takes fold changes anew, against all other cells, and so do we.
+/// ranked; what a filter wrote may be filtered again. Equals `scanpy.tl.filter_rank_genes_groups`
+/// 1.11.5 for rankings against the rest; for a ranking against a group, scanpy takes fold changes
+/// anew, against all other cells, and so do we.
 ///
 /// # Errors
 /// [`Error::MissingKey`] without the ranking or what it was made from, [`Error::Data`] when the
@@ -304,7 +305,7 @@ pub fn filter_rank_genes_groups(adata: &mut AnnData, options: FilterRankedGenes)
     let mut sizes = vec![0usize; none + 1];
     of_cell.iter().for_each(|&g| sizes[g as usize] += 1);
     // Non-zeros and sum of each group, a gene.
-    let counted = by_column(source.x, &of_cell, |_, entries: &mut [Wide]| {
+    let counted = by_column(&source, &of_cell, |_, entries: &mut [Wide]| {
         let mut of_group = vec![(0usize, 0f64); sizes.len()];
         for e in entries {
             let slot = &mut of_group[e.group()];
@@ -322,6 +323,10 @@ pub fn filter_rank_genes_groups(adata: &mut AnnData, options: FilterRankedGenes)
         let mut names = ranking.names(group)?.to_vec();
         for (rank, name) in names.iter_mut().enumerate() {
             let Some(&i) = at.get(name.as_str()) else {
+                // Taken out by a filter before.
+                if name == "nan" {
+                    continue;
+                }
                 return Err(ranking.wrong("names", &format!("has the gene `{name}`, X has not")));
             };
             let own = counted[i][g];
