@@ -63,6 +63,9 @@ pub(super) fn is_narrow(values: &Values) -> bool {
 
 /// Elements that a block holds, about.
 const BLOCK: usize = 1 << 19;
+/// Blocks of a sparse matrix, at least for the threads' sake, and at most since each looks at every
+/// row: more of them would make time grow with the square of the rows.
+const BLOCKS: Range<usize> = 16..32;
 
 /// The lists of a block of columns.
 struct Lists<E> {
@@ -84,7 +87,7 @@ pub(super) fn by_column<E: Entry, R: Send>(
         // A cache line of every row.
         Matrix::Dense(_) => 16.max(BLOCK / 8 / n.max(1)).min(64),
         Matrix::Csr(s) | Matrix::Csc(s) => {
-            let blocks = (s.nnz() / BLOCK).max(16);
+            let blocks = (s.nnz() / BLOCK).clamp(BLOCKS.start, BLOCKS.end);
             m.div_ceil(blocks).max(1)
         }
     };
