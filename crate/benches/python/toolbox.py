@@ -158,8 +158,6 @@ def best_scores(adata):
 OPERATIONS = {
     "pp": (pp, lambda a: float(a.uns["pca"]["variance"].sum())),
     "neighbors": (neighbors, lambda a: float(a.obsp["distances"].sum(dtype=float))),
-    # scanpy searches exactly below 4,096 cells only.
-    "neighbors-exact": (neighbors, lambda a: float(a.obsp["distances"].sum(dtype=float))),
     "umap": (umap, lambda a: 0.0),
     "leiden": (leiden, modularity),
     "leiden-2": (leiden_2, modularity),
@@ -177,7 +175,7 @@ def main():
     import anndata
 
     call, check = OPERATIONS[operation]
-    if operation in ("neighbors", "neighbors-exact", "umap", "moran", "moran-100"):
+    if operation in ("neighbors", "umap", "moran", "moran-100"):
         few = anndata.read_h5ad(path, backed="r")[:5000].to_memory()
         call(few)
         del few

@@ -19,8 +19,10 @@ const FEW: usize = 4096;
 /// 10 cells around it, and then with the neighbours of its neighbours.
 ///
 /// On 50 columns with clusters and a falling spectrum, as principal components of cells have, 99.9 %
-/// of the 14 neighbours it gives are the true ones for 50,000 and 100,000 rows and 97.7 % for 500,000;
-/// distances are exact. Up to 4,096 rows, and where a cell would hold hardly
+/// of the 14 neighbours it gives are the true ones for 50,000 and 100,000 rows and 97.7 % for 500,000.
+/// Where 35 of the columns are noise, hardly any row is nearer than others: 59 % are the true ones at
+/// 500,000; at 158,000 the distances sum to 1.1 % more than the least (to 9.2 % by pynndescent, which
+/// scanpy takes). Distances are exact. Up to 4,096 rows, and where a cell would hold hardly
 /// more than `k` rows, the search is exact. The same seed gives the same bits for any number of
 /// threads. Memory beside the result: an `f32` copy of `x` and some 200 bytes a row.
 ///

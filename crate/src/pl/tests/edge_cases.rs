@@ -78,7 +78,7 @@ fn spots_without_a_library_are_not_drawn() {
     let mut a = grid(16, 2);
     let e = error(spatial_library(&a, "domain", "one"));
     assert!(e.contains("obs has no column `library_id`"), "{e}");
-    let library = |i: usize| (i % 4 != 0).then(|| ["one", "two"][i / 8].to_string());
+    let library = |i: usize| (!i.is_multiple_of(4)).then(|| ["one", "two"][i / 8].to_string());
     a.obs.insert("library_id", Column::Str((0..16).map(library).collect())).unwrap();
     for (figure, n) in [
         (spatial_library(&a, "domain", "one"), 6),
