@@ -4,6 +4,7 @@
 use super::canvas::{Align, Canvas, Rect, TextStyle, VAlign};
 use super::palette::Color;
 use super::text;
+use super::theme::Theme;
 use crate::image::Image;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
@@ -22,6 +23,8 @@ use std::sync::Arc;
 pub struct Pen<'a> {
     canvas: &'a mut Canvas,
     units: f64,
+    /// What greys stand for: from the colour of black to that of white.
+    greys: Option<(Color, Color)>,
 }
 
 type Drawn = Result<(), DrawingErrorKind<Infallible>>;
@@ -29,7 +32,32 @@ type Drawn = Result<(), DrawingErrorKind<Infallible>>;
 impl<'a> Pen<'a> {
     pub(crate) fn area(canvas: &'a mut Canvas, units: u32) -> DrawingArea<Pen<'a>, Shift> {
         text::register();
-        Pen { canvas, units: f64::from(units) }.into_drawing_area()
+        Pen { canvas, units: f64::from(units), greys: None }.into_drawing_area()
+    }
+
+    /// In whole CSS pixels, for drawings that know nothing of themes: black is the theme's text,
+    /// white its background.
+    pub(crate) fn themed(canvas: &'a mut Canvas, theme: Theme) -> DrawingArea<Pen<'a>, Shift> {
+        text::register();
+        let ink = theme.ink();
+        let greys = (ink.text, ink.background.unwrap_or(Color::rgb(255, 255, 255)));
+        let greys = (theme != Theme::Light).then_some(greys);
+        Pen { canvas, units: 1.0, greys }.into_drawing_area()
+    }
+
+    fn color(&self, c: BackendColor) -> Color {
+        let (r, g, b) = c.rgb;
+        let plain = match self.greys {
+            Some((black, white)) if r == g && g == b => {
+                let part = f32::from(r) / 255.0;
+                let mix = |k: u8, w: u8| {
+                    (f32::from(k) + part * (f32::from(w) - f32::from(k))).round() as u8
+                };
+                Color::rgb(mix(black.r, white.r), mix(black.g, white.g), mix(black.b, white.b))
+            }
+            _ => Color::rgb(r, g, b),
+        };
+        plain.with_alpha(c.alpha as f32)
     }
 
     fn at(&self, (x, y): BackendCoord) -> (f64, f64) {
@@ -39,10 +67,6 @@ impl<'a> Pen<'a> {
     fn width(&self, style: &impl BackendStyle) -> f64 {
         f64::from(style.stroke_width()) / self.units
     }
-}
-
-fn color(c: BackendColor) -> Color {
-    Color::rgb(c.rgb.0, c.rgb.1, c.rgb.2).with_alpha(c.alpha as f32)
 }
 
 fn is_bold(style: FontStyle) -> bool {
@@ -67,7 +91,7 @@ impl DrawingBackend for Pen<'_> {
 
     fn draw_pixel(&mut self, point: BackendCoord, c: BackendColor) -> Drawn {
         let (x, y) = self.at(point);
-        self.canvas.fill(Rect::at(x, y, 1.0 / self.units, 1.0 / self.units), color(c));
+        self.canvas.fill(Rect::at(x, y, 1.0 / self.units, 1.0 / self.units), self.color(c));
         Ok(())
     }
 
@@ -90,10 +114,10 @@ impl DrawingBackend for Pen<'_> {
         let ((x0, y0), (x1, y1)) = (self.at(upper_left), self.at(bottom_right));
         let area = Rect { x0, y0, x1, y1 };
         if fill {
-            self.canvas.fill(area, color(style.color()));
+            self.canvas.fill(area, self.color(style.color()));
         } else {
             let width = self.width(style);
-            self.canvas.outline(area, width, color(style.color()));
+            self.canvas.outline(area, width, self.color(style.color()));
         }
         Ok(())
     }
@@ -106,7 +130,7 @@ impl DrawingBackend for Pen<'_> {
         if style.color().alpha > 0.0 && style.stroke_width() > 0 {
             let points: Vec<_> = path.into_iter().map(|p| self.at(p)).collect();
             let width = self.width(style);
-            self.canvas.line(points, width, color(style.color()));
+            self.canvas.line(points, width, self.color(style.color()));
         }
         Ok(())
     }
@@ -120,14 +144,14 @@ impl DrawingBackend for Pen<'_> {
     ) -> Drawn {
         let ((x, y), r) = (self.at(center), f64::from(radius) / self.units);
         if fill {
-            self.canvas.disc(x, y, r, color(style.color()));
+            self.canvas.disc(x, y, r, self.color(style.color()));
         } else {
             let around = |k: u32| {
                 let angle = f64::from(k) * std::f64::consts::TAU / 48.0;
                 (x + r * angle.cos(), y + r * angle.sin())
             };
             let width = self.width(style);
-            self.canvas.line((0..=48).map(around), width, color(style.color()));
+            self.canvas.line((0..=48).map(around), width, self.color(style.color()));
         }
         Ok(())
     }
@@ -138,7 +162,7 @@ impl DrawingBackend for Pen<'_> {
         style: &S,
     ) -> Drawn {
         let points: Vec<_> = vert.into_iter().map(|p| self.at(p)).collect();
-        self.canvas.polygon(points, color(style.color()));
+        self.canvas.polygon(points, self.color(style.color()));
         Ok(())
     }
 
@@ -160,7 +184,7 @@ impl DrawingBackend for Pen<'_> {
             // plotters' bottom is below the letters that reach under the line.
             VPos::Bottom => (VAlign::Baseline, -0.22 * size),
         };
-        let mut own = TextStyle::new(size, color(style.color())).anchor(align, valign);
+        let mut own = TextStyle::new(size, self.color(style.color())).anchor(align, valign);
         own.bold = is_bold(style.style());
         own.upward = matches!(style.transform(), FontTransform::Rotate270);
         let (x, y) = self.at(pos);
