@@ -144,7 +144,7 @@ pub(super) fn gram_svd(a: &dyn Operator, gram: &Array2<f64>, k: usize, seed: u64
     let v = if 6 * k >= n || n <= 256 {
         eigh(gram.view())?.1.slice(s![.., ..k]).to_owned()
     } else {
-        krylov_eigenvectors(&|b| matmul(gram.view(), b), n, k, 1e-10, seed)?
+        krylov_eigenvectors(&|b| matmul(gram.view(), b), n, k, 1e-8, seed)?
     };
     Ok(finish(&Transposed(a), v)?.transposed())
 }
@@ -169,16 +169,17 @@ fn krylov_eigenvectors(
         check_interrupt()?;
         basis.append(Axis(0), block.t()).expect("rows of length m");
         let image = image_of(block.view());
-        columns.push(matmul(basis.view(), image.view()));
         let size = basis.nrows();
-        let rest = remainder(&basis, &image);
+        let (inside, rest) = split(&basis, &image);
+        columns.push(inside);
         // Never more directions than the space has left.
         let left = m - size;
         let next = if left == 0 {
             None
         } else {
+            // Once more, as rounding leaves something of the basis, which a small remainder magnifies.
             let q = orthonormalize(rest.slice(s![.., ..width.min(left)]));
-            Some(orthonormalize(remainder(&basis, &q).view()))
+            Some(orthonormalize(split(&basis, &q).1.view()))
         };
         if size >= next_check || next.is_none() {
             let (values, vectors) = eigh(projection(&columns, size).view())?;
@@ -199,11 +200,11 @@ fn krylov_eigenvectors(
     }
 }
 
-/// What is left of `x` after its part in the span of the basis is taken away, twice, as once leaves
-/// rounding errors behind.
-fn remainder(basis: &Array2<f64>, x: &Array2<f64>) -> Array2<f64> {
-    let once = x - &matmul(basis.t(), matmul(basis.view(), x.view()).view());
-    &once - &matmul(basis.t(), matmul(basis.view(), once.view()).view())
+/// The coordinates of `x` in the basis, and what is left of it.
+fn split(basis: &Array2<f64>, x: &Array2<f64>) -> (Array2<f64>, Array2<f64>) {
+    let inside = matmul(basis.view(), x.view());
+    let rest = x - &matmul(basis.t(), inside.view());
+    (inside, rest)
 }
 
 /// The symmetric matrix of which block columns are known down to their diagonal.

@@ -125,6 +125,6 @@ mod tests {
         let wide = figure().width(600.0).title("Above");
         assert!(wide.to_svg().unwrap().contains("Above"));
         let (_, width, height) = wide.render().unwrap();
-        assert_eq!((width, height), (1200, 852));
+        assert_eq!((width, height), (600, 426));
     }
 }

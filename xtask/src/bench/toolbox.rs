@@ -78,7 +78,10 @@ fn growth(groups: &[&str], options: &Options, sides: &Sides) -> Result<()> {
         for line in text.lines() {
             let (step, numbers) = line.split_once('\t').context("a step and its seconds")?;
             let seconds: f64 = numbers.parse().with_context(|| line.to_string())?;
-            println!("growth: {step:<28} {cells:>7} cells {seconds:9.2} s");
+            if step.starts_with('(') {
+                continue; // what only prepares the next step
+            }
+            println!("growth: {step:<32} {cells:>7} cells {seconds:9.2} s");
             match table.iter_mut().find(|(s, _)| s == step) {
                 Some((_, v)) => v.push(seconds),
                 None => table.push((step.to_string(), vec![seconds])),
@@ -89,7 +92,7 @@ fn growth(groups: &[&str], options: &Options, sides: &Sides) -> Result<()> {
     for (step, v) in table {
         ensure!(v.len() == sizes.len(), "{step}: not measured at every size");
         let exponent = (v[v.len() - 1] / v[0]).log10() / decades;
-        println!("growth: {step:<28} time ∝ cells^{exponent:.2}");
+        println!("growth: {step:<32} time ∝ cells^{exponent:.2}");
     }
     Ok(())
 }
