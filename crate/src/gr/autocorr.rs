@@ -2,7 +2,7 @@
 
 use super::features::{Features, Source};
 use super::graph::CONNECTIVITIES;
-use super::moments::Weights;
+use super::moments::{Weights, known};
 use super::permute::simulate;
 use super::statistic::{Mode, scores};
 use crate::anndata::{AnnData, Frame, Select, Value};
@@ -220,7 +220,7 @@ pub(super) fn compute(adata: &AnnData, options: &SpatialAutocorr) -> Result<(Fra
     };
     let tails = if options.two_tailed { 2.0 } else { 1.0 };
     // Where every feature has the same statistic, there is nothing that a p-value could say.
-    let deviation = if variance > 0.0 { variance.sqrt() } else { f64::NAN };
+    let deviation = known(variance).sqrt();
     let normal = |s: &f64| tails * normal_sf(((s - expected) / deviation).abs());
     let stat = if mode == Mode::Moran { "I" } else { "C" };
     let mut columns: Vec<(String, Vec<f64>)> = vec![
@@ -276,10 +276,7 @@ fn by_permutation(
     let sim = simulate(features, weights, mode, score, expected, n_perms, seed)?;
     let all = 0..score.len();
     // A single permutation has no deviation, and a z-score would be infinite.
-    let deviation = |f: usize| {
-        if sim.variance[f] > 0.0 { sim.variance[f].sqrt() } else { f64::NAN }
-    };
-    let z = |f: usize| (score[f] - sim.mean[f]) / deviation(f);
+    let z = |f: usize| (score[f] - sim.mean[f]) / known(sim.variance[f]).sqrt();
     let rank = |f: usize| {
         let above = sim.above[f].min(n_perms as f64 - sim.above[f]);
         let p = (above + 1.0) / (n_perms as f64 + 1.0);

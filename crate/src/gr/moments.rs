@@ -15,6 +15,12 @@ pub(super) struct Weights {
     pub s2: f64,
 }
 
+/// A variance or deviation to divide by: NaN instead of 0, after which rounding would make a score
+/// infinite.
+pub(super) fn known(spread: f64) -> f64 {
+    if spread > 0.0 { spread } else { f64::NAN }
+}
+
 impl Weights {
     /// The graph in `obsp[key]`, the weights of each spot divided by their sum if asked for.
     pub fn of(adata: &AnnData, key: &str, normalize: bool) -> Result<Weights> {

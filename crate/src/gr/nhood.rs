@@ -1,6 +1,7 @@
 //! [`nhood_enrichment`]: which clusters are neighbours more often than by chance.
 
 use super::graph::{CONNECTIVITIES, categories, graph, labels};
+use super::moments::known;
 use crate::anndata::{AnnData, Map, Value, Values};
 use crate::error::{Error, Result};
 use crate::linalg::Csr;
@@ -111,8 +112,7 @@ pub fn nhood_enrichment(adata: &mut AnnData, options: NhoodEnrichment) -> Result
         None => exact(&g, &codes, k)?,
     };
     // Without a deviation a mean that was rounded would make a z-score infinite.
-    let known = |p: usize| if deviation[p] > 0.0 { deviation[p] } else { f64::NAN };
-    let z = |p: usize| (count[p] as f64 - mean[p]) / known(p);
+    let z = |p: usize| (count[p] as f64 - mean[p]) / known(deviation[p]);
     let zscore: Vec<f64> = (0..k * k).map(z).collect();
     let count: Vec<u32> = count.into_iter().map(|c| c as u32).collect();
     let square = |values: Values| Value::Array { shape: vec![k, k], values };

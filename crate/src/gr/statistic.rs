@@ -12,9 +12,8 @@
 use super::features::{Features, Rows};
 use super::moments::Weights;
 use crate::error::Result;
-use crate::linalg::{Real, parts};
+use crate::linalg::{Real, fold_parts};
 use crate::progress::check_interrupt;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Which statistic.
@@ -49,12 +48,17 @@ fn stream<T: Real>(x: &Rows<T>, g: &Weights, mode: Mode) -> Result<Vec<f64>> {
     let spread = Spread::of(x, n)?;
     let filled: Vec<u32> = (0..x.width() as u32).filter(|&f| spread.filled[f as usize]).collect();
     let mean: Vec<f64> = filled.iter().map(|&f| spread.mean[f as usize]).collect();
-    let sums = in_parts(
+    let sums = fold_parts(
         n,
+        SPOTS,
         || Sums::new(x.width(), filled.len()),
-        |spots, sums| match *x {
-            Rows::Sparse { .. } => add_sparse(x, g, &filled, &mean, spots, sums),
-            Rows::Dense { width, values } => add_dense(values, width, g, &mean, spots, sums),
+        |spots, sums| -> Result<()> {
+            check_interrupt()?;
+            match *x {
+                Rows::Sparse { .. } => add_sparse(x, g, &filled, &mean, spots, sums),
+                Rows::Dense { width, values } => add_dense(values, width, g, &mean, spots, sums),
+            }
+            Ok(())
         },
         Sums::add,
     )?;
@@ -79,25 +83,6 @@ fn stream<T: Real>(x: &Rows<T>, g: &Weights, mode: Mode) -> Result<Vec<f64>> {
     Ok(out)
 }
 
-/// Adds up over parts of the spots, in parallel and in an order that does not depend on threads.
-fn in_parts<S: Send>(
-    n: usize,
-    new: impl Fn() -> S + Sync,
-    add: impl Fn(Range<usize>, &mut S) + Sync,
-    join: impl Fn(&mut S, S),
-) -> Result<S> {
-    let one = |spots: Range<usize>| {
-        check_interrupt()?;
-        let mut sums = new();
-        add(spots, &mut sums);
-        Ok(sums)
-    };
-    let done: Result<Vec<S>> = parts(n, SPOTS).into_par_iter().map(one).collect();
-    let mut total = new();
-    done?.into_iter().for_each(|sums| join(&mut total, sums));
-    Ok(total)
-}
-
 /// What is known of each feature before the graph is looked at.
 struct Spread {
     mean: Vec<f64>,
@@ -111,20 +96,22 @@ impl Spread {
     fn of<T: Real>(x: &Rows<T>, n: usize) -> Result<Spread> {
         // Sum, lowest, highest, and how many are stored.
         let nothing = [0.0, f64::INFINITY, f64::NEG_INFINITY, 0.0];
-        let add = |spots: Range<usize>, sums: &mut Vec<[f64; 4]>| {
+        let add = |spots: Range<usize>, sums: &mut Vec<[f64; 4]>| -> Result<()> {
+            check_interrupt()?;
             for r in spots {
                 x.each(r, |f, v| {
                     let [sum, low, high, count] = sums[f];
                     sums[f] = [sum + v, low.min(v), high.max(v), count + 1.0];
                 });
             }
+            Ok(())
         };
         let join = |total: &mut Vec<[f64; 4]>, part: Vec<[f64; 4]>| {
             for (t, p) in total.iter_mut().zip(part) {
                 *t = [t[0] + p[0], t[1].min(p[1]), t[2].max(p[2]), t[3] + p[3]];
             }
         };
-        let all = in_parts(n, || vec![nothing; x.width()], add, join)?;
+        let all = fold_parts(n, SPOTS, || vec![nothing; x.width()], add, join)?;
         let n = n as f64;
         Ok(Spread {
             mean: all.iter().map(|s| s[0] / n).collect(),

@@ -28,7 +28,7 @@ pub use distance::{for_distance_tiles, squared_distance, squared_distances, squa
 pub use kdtree::{KdTree, Neighbor, knn};
 pub use matmul::matmul;
 pub use neighbors::{NearestRows, nearest_rows, nearest_rows_approximate};
-pub use parallel::{parts, sum_parts};
+pub use parallel::{fold_parts, parts, sum_parts};
 pub use pca::{PcaFit, PcaSolver, pca, pca_of};
 pub use smooth::{Features, gaussian_smooth, gaussian_smooth_of};
 pub use sparse::Csr;

@@ -1,6 +1,7 @@
 //! Splitting work so that the result does not depend on the number of threads.
 
 use rayon::prelude::*;
+use std::convert::Infallible;
 use std::ops::Range;
 
 /// `0..n` cut into at most 64 ranges of nearly equal length, each of at least `min_len` elements
@@ -8,6 +9,30 @@ use std::ops::Range;
 pub fn parts(n: usize, min_len: usize) -> Vec<Range<usize>> {
     let count = (n / min_len.max(1)).clamp(1, 64);
     (0..count).map(|p| p * n / count..(p + 1) * n / count).collect()
+}
+
+/// Adds up something over `0..n`: `add(range, sums)` adds what a range of elements contributes to
+/// what `new` made, `join` puts the sums of two ranges together. Ranges run in parallel; they are
+/// joined in order.
+///
+/// # Errors
+/// What `add` returns.
+pub fn fold_parts<S: Send, E: Send>(
+    n: usize,
+    min_len: usize,
+    new: impl Fn() -> S + Sync,
+    add: impl Fn(Range<usize>, &mut S) -> Result<(), E> + Sync,
+    join: impl Fn(&mut S, S),
+) -> Result<S, E> {
+    let one = |range: Range<usize>| {
+        let mut sums = new();
+        add(range, &mut sums).map(|()| sums)
+    };
+    let partial: Vec<S> = parts(n, min_len).into_par_iter().map(one).collect::<Result<_, E>>()?;
+    let mut partial = partial.into_iter();
+    let mut total = partial.next().unwrap_or_else(&new);
+    partial.for_each(|sums| join(&mut total, sums));
+    Ok(total)
 }
 
 /// Sums a vector of `len` numbers over `0..n`: `add(range, sums)` adds what a range of elements
@@ -18,17 +43,14 @@ pub fn sum_parts(
     min_len: usize,
     add: impl Fn(Range<usize>, &mut [f64]) + Sync,
 ) -> Vec<f64> {
-    let one = |range: Range<usize>| {
-        let mut sums = vec![0f64; len];
-        add(range, &mut sums);
-        sums
+    let add = |range: Range<usize>, sums: &mut Vec<f64>| -> Result<(), Infallible> {
+        add(range, sums);
+        Ok(())
     };
-    let partial: Vec<Vec<f64>> = parts(n, min_len).into_par_iter().map(one).collect();
-    let mut partial = partial.into_iter();
-    let mut total = partial.next().unwrap_or_else(|| vec![0.0; len]);
-    for sums in partial {
+    let join = |total: &mut Vec<f64>, sums: Vec<f64>| {
         total.iter_mut().zip(&sums).for_each(|(t, s)| *t += s);
-    }
+    };
+    let Ok(total) = fold_parts(n, min_len, || vec![0f64; len], add, join);
     total
 }
 

@@ -5,13 +5,12 @@
 use super::axis::{Axis, LABEL};
 use super::canvas::{Align, Canvas, Rect, TextStyle, VAlign};
 use super::chart_items::{Item, Tint};
-use super::figure::Frame;
+use super::figure::{Frame, TITLE};
+use super::layout::MARGIN;
 use super::legend::Legend;
 use super::text::{fit, text_width};
 use crate::error::{Error, Result};
 
-const MARGIN: f64 = 10.0;
-const TITLE: f64 = 14.0;
 const PANEL_TITLE: f64 = 13.0;
 const DESCRIPTION: f64 = 12.0;
 const NOTE: f64 = 10.5;
@@ -268,11 +267,7 @@ impl Sheet {
         for (k, panel) in self.panels.iter().enumerate() {
             panel.draw(canvas, layout.panel(k), &layout);
         }
-        if let Some(title) = frame.title.as_ref().filter(|t| !t.is_empty()) {
-            let style = TextStyle::new(TITLE, ink.text).bold().anchor(Align::Middle, VAlign::Top);
-            let title = fit(title, TITLE, true, canvas.width - 2.0 * MARGIN);
-            canvas.text(canvas.width / 2.0, MARGIN, title, style);
-        }
+        frame.draw_title(canvas, canvas.width / 2.0);
         if let Some(legend) = self.legend(&ink) {
             let first = layout.panel(0);
             let last = layout.panel(self.panels.len() - 1);

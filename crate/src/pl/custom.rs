@@ -1,8 +1,7 @@
 //! Figures drawn with plotters by the user.
 
-use super::canvas::{Align, Canvas, TextStyle, VAlign};
-use super::figure::{Figure, Frame, Plot};
-use super::panel::TITLE;
+use super::canvas::Canvas;
+use super::figure::{Figure, Frame, Plot, TITLE};
 use super::pen::Pen;
 use crate::error::{Error, Result};
 use plotters::coord::Shift;
@@ -69,11 +68,7 @@ impl Plot for Custom {
 
     fn draw(&self, canvas: &mut Canvas, frame: &Frame) -> Result<()> {
         let header = header(frame);
-        if let Some(title) = frame.title.as_ref().filter(|_| header > 0.0) {
-            let style = TextStyle::new(TITLE, canvas.ink.text).bold();
-            let style = style.anchor(Align::Middle, VAlign::Middle);
-            canvas.text(canvas.width / 2.0, header / 2.0, title, style);
-        }
+        frame.draw_title(canvas, canvas.width / 2.0);
         let (_, area) = Pen::themed(canvas, frame.theme).split_vertically(header as u32);
         (self.draw)(&area).map_err(|e| Error::Figure(e.to_string()))
     }

@@ -1,8 +1,10 @@
 //! [`Figure`]: a picture that is the value of a notebook cell.
 
-use super::canvas::Canvas;
+use super::canvas::{Align, Canvas, TextStyle, VAlign};
+use super::layout::MARGIN;
 use super::raster::Pixels;
 use super::svg;
+use super::text::{fit, text_width};
 use super::theme::Theme;
 use crate::error::{Error, Result};
 use crate::image::png;
@@ -38,6 +40,22 @@ pub struct Frame {
     pub height: Option<f64>,
     /// Background and text colours.
     pub theme: Theme,
+}
+
+/// Size of a figure's title.
+pub(super) const TITLE: f64 = 14.0;
+
+impl Frame {
+    /// Writes the title at the top of the sheet, about `center`, or beside it where it would leave
+    /// the sheet there.
+    pub(super) fn draw_title(&self, canvas: &mut Canvas, center: f64) {
+        let Some(title) = self.title.as_ref().filter(|t| !t.is_empty()) else { return };
+        let style = TextStyle::new(TITLE, canvas.ink.text).bold();
+        let title = fit(title, TITLE, true, canvas.width - 2.0 * MARGIN);
+        let half = text_width(&title, TITLE, true) / 2.0 + MARGIN;
+        let x = center.min(canvas.width - half).max(half);
+        canvas.text(x, MARGIN, title, style.anchor(Align::Middle, VAlign::Top));
+    }
 }
 
 /// A figure: the value of a notebook cell, or a file by [`Figure::save`].

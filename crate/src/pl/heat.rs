@@ -20,14 +20,13 @@
 //! A row dendrogram with `tree_first` is on the left, and then the labels are on the right.
 
 use super::canvas::Rect;
-use super::figure::Frame;
+use super::figure::{Frame, TITLE};
 use super::heat_key::GridKey;
+use super::layout::MARGIN;
 use super::palette::Color;
 use super::text::text_width;
 use super::tree::Tree;
 
-pub(super) const MARGIN: f64 = 10.0;
-pub(super) const TITLE: f64 = 14.0;
 pub(super) const LABEL: f64 = 11.0;
 const SMALLEST: f64 = 8.0;
 /// From one line of text to the next, as a part of its size.

@@ -2,9 +2,7 @@
 
 use super::canvas::{Align, Canvas, Rect, TextStyle, VAlign};
 use super::figure::Frame;
-use super::heat::{
-    BRACKET, GAP, Grid, LABEL, LINE, LONGEST, MARGIN, Placed, STRIP, TITLE, TOTALS, TREE, spread,
-};
+use super::heat::{BRACKET, GAP, Grid, LABEL, LINE, LONGEST, Placed, STRIP, TOTALS, TREE, spread};
 use super::heat_cells::draw_strip;
 use super::palette::Color;
 use super::text::{fit, text_width};
@@ -20,14 +18,7 @@ impl Grid {
     ) {
         let p = self.place(frame);
         let ink = canvas.ink;
-        if let Some(title) = frame.title.as_ref().filter(|t| !t.is_empty()) {
-            let style = TextStyle::new(TITLE, ink.text).bold().anchor(Align::Middle, VAlign::Top);
-            let title = fit(title, TITLE, true, canvas.width - 2.0 * MARGIN);
-            // Over the cells, moved where it would leave the sheet.
-            let half = text_width(&title, TITLE, true) / 2.0 + MARGIN;
-            let x = p.plot.center_x().min(canvas.width - half).max(half);
-            canvas.text(x, MARGIN, title, style);
-        }
+        frame.draw_title(canvas, p.plot.center_x());
         canvas.clipped(p.plot, |canvas| body(canvas, &p));
         let cut = ink.background.unwrap_or(Color::rgb(255, 255, 255));
         // Lines between small blocks are thin, and between tiny ones there are none.

@@ -2,8 +2,8 @@
 
 use super::axis::Axis;
 use super::canvas::Rect;
-use super::figure::Frame;
-use super::panel::{AXIS_LABEL, PANEL_TITLE, Ready, TITLE};
+use super::figure::{Frame, TITLE};
+use super::panel::{AXIS_LABEL, PANEL_TITLE, Ready};
 use super::points::{Data, Kind, PointMap, View};
 use crate::error::{Error, Result};
 

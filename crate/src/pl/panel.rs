@@ -3,7 +3,7 @@
 
 use super::axis::LABEL;
 use super::canvas::{Align, Canvas, Rect, TextStyle, VAlign};
-use super::figure::{Frame, Plot};
+use super::figure::{Frame, Plot, TITLE};
 use super::keys::Paint;
 use super::layout::{Layout, MARGIN};
 use super::legend::{ColorBar, Legend};
@@ -15,7 +15,6 @@ use super::text::{fit, text_width};
 use super::ticks;
 use crate::error::{Error, Result};
 
-pub(super) const TITLE: f64 = 14.0;
 pub(super) const PANEL_TITLE: f64 = 13.0;
 pub(super) const AXIS_LABEL: f64 = 11.5;
 /// Between a panel and its legend.

@@ -136,15 +136,20 @@ pub fn pca(adata: &mut AnnData, options: Pca) -> Result<()> {
         let reason = format!("need at least 2 cells and 2 genes, found {n} and {m}");
         return Err(Error::data("principal components", reason));
     }
-    if let Some(c) = first_column(x, |v| !v.is_finite()) {
-        let what = slot(options.layer.as_ref());
-        return Err(Error::data(what, not_finite("gene", &adata.var, genes[c])));
-    }
+    // Only who failed is looked at once more, for the name of the gene.
+    let named = |e| match first_column(x, |v| !v.is_finite()) {
+        Some(c) => {
+            let reason = not_finite("gene", &adata.var, genes[c]);
+            Error::data(slot(options.layer.as_ref()), reason)
+        }
+        None => e,
+    };
     let k = options.n_comps.unwrap_or(if smaller > 50 { 50 } else { smaller - 1 });
     let fit = match x.values() {
-        Values::F64(v) => fit(x, v, k, &options)?,
-        other => fit(x, &other.to_f32(), k, &options)?,
+        Values::F64(v) => fit(x, v, k, &options),
+        other => fit(x, &other.to_f32(), k, &options),
     };
+    let fit = fit.map_err(named)?;
     let double = matches!(x.values(), Values::F64(_));
 
     let mut loadings = Array2::<f64>::zeros((adata.n_vars(), k));
