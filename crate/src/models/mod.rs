@@ -1,5 +1,8 @@
 //! Published methods. A model never draws.
 
+pub mod encoder;
 pub mod stamgc;
+pub mod vit;
 
 pub use stamgc::{Preset, Stamgc, StamgcFit};
+pub use vit::{Vit, VitConfig};

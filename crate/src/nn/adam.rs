@@ -1,11 +1,12 @@
 //! [`Adam`] with L2, as torch's.
 
-use super::fused;
+use super::fused::{self, Gradient};
 use super::store::Store;
 use crate::error::{Error, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use indexmap::IndexMap;
+use std::collections::HashMap;
 
 /// Settings of [`Adam`]; the defaults are torch's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,6 +81,14 @@ impl Adam {
     /// # Errors
     /// Those of the device.
     pub fn new(store: &Store, config: AdamConfig) -> Result<Self> {
+        Adam::of(store, config, |_| true)
+    }
+
+    /// An optimizer of those parameters of `store` that `trained` names; the others stay as they are.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn of(store: &Store, config: AdamConfig, trained: impl Fn(&str) -> bool) -> Result<Self> {
         let slot = |(name, var): (&str, &Var)| -> Result<Slot> {
             let moments = if fused::usable(var) {
                 let zeros = vec![0f32; var.elem_count()];
@@ -89,7 +98,8 @@ impl Adam {
             };
             Ok(Slot { name: name.to_string(), var: var.clone(), moments })
         };
-        Ok(Adam { config, slots: store.iter().map(slot).collect::<Result<_>>()?, step: 0 })
+        let slots = store.iter().filter(|(name, _)| trained(name)).map(slot);
+        Ok(Adam { config, slots: slots.collect::<Result<_>>()?, step: 0 })
     }
 
     /// Number of steps made.
@@ -128,12 +138,79 @@ impl Adam {
         let step = self.next();
         for slot in &mut self.slots {
             let gradient = gradients.get(&slot.name).ok_or_else(|| slot.missing())?;
-            let Moments::Slices(first, second) = &mut slot.moments else {
-                let reason = "is not f32 on the CPU";
-                return Err(Error::data(format!("parameter `{}`", slot.name), reason));
-            };
+            let (first, second) = slot.moments.slices(&slot.name)?;
             fused::adam(step, &slot.var, gradient, first, second)?;
         }
+        Ok(())
+    }
+
+    /// As [`step_slices`](Adam::step_slices) for gradients that are made while they are used.
+    pub(crate) fn step_blocks(&mut self, gradients: &IndexMap<String, Gradient>) -> Result<()> {
+        let step = self.next();
+        for slot in &mut self.slots {
+            let gradient = gradients.get(&slot.name).ok_or_else(|| slot.missing())?;
+            let (first, second) = slot.moments.slices(&slot.name)?;
+            fused::adam_blocks(step, &slot.var, gradient, first, second)?;
+        }
+        Ok(())
+    }
+
+    /// The number of steps made and the moments of every parameter, to go on from later: tensors
+    /// `first.NAME` and `second.NAME`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn state(&self) -> Result<(usize, HashMap<String, Tensor>)> {
+        let mut tensors = HashMap::new();
+        for slot in &self.slots {
+            let shape = slot.var.shape();
+            let (first, second) = match &slot.moments {
+                Moments::Slices(first, second) => (
+                    Tensor::from_slice(first, shape, &Device::Cpu)?,
+                    Tensor::from_slice(second, shape, &Device::Cpu)?,
+                ),
+                Moments::Tensors(first, second) => (first.clone(), second.clone()),
+            };
+            tensors.insert(format!("first.{}", slot.name), first);
+            tensors.insert(format!("second.{}", slot.name), second);
+        }
+        Ok((self.steps(), tensors))
+    }
+
+    /// Goes on from a [`state`](Adam::state).
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] for a parameter without moments, [`Error::Shape`] when they have another
+    /// shape; nothing is changed then.
+    pub fn load_state(&mut self, steps: usize, tensors: &HashMap<String, Tensor>) -> Result<()> {
+        let find = |slot: &Slot, kind: &str| -> Result<Tensor> {
+            let name = format!("{kind}.{}", slot.name);
+            let found = tensors.get(&name).ok_or_else(|| {
+                Error::missing_key("the optimizer's state", "tensor", &name, tensors.keys())
+            })?;
+            if found.dims() != slot.var.dims() {
+                let (expected, found) = (slot.var.dims(), found.dims());
+                return Err(Error::shape(
+                    format!("tensor `{name}`"),
+                    format!("{expected:?}"),
+                    format!("{found:?}"),
+                ));
+            }
+            Ok(found.to_dtype(slot.var.dtype())?.to_device(slot.var.device())?)
+        };
+        let found = self.slots.iter().map(|s| Ok((find(s, "first")?, find(s, "second")?)));
+        let found: Vec<(Tensor, Tensor)> = found.collect::<Result<_>>()?;
+        for (slot, (first, second)) in self.slots.iter_mut().zip(found) {
+            slot.moments = match slot.moments {
+                Moments::Slices(..) => Moments::Slices(
+                    first.flatten_all()?.to_vec1()?,
+                    second.flatten_all()?.to_vec1()?,
+                ),
+                Moments::Tensors(..) => Moments::Tensors(first, second),
+            };
+        }
+        let too_many = || Error::parameter("steps", steps, "is not a number of steps");
+        self.step = i32::try_from(steps).map_err(|_| too_many())?;
         Ok(())
     }
 
@@ -160,6 +237,18 @@ impl Slot {
     }
 }
 
+impl Moments {
+    /// The moments of parameter `name`, if it is `f32` on the CPU.
+    fn slices(&mut self, name: &str) -> Result<(&mut [f32], &mut [f32])> {
+        match self {
+            Moments::Slices(first, second) => Ok((first, second)),
+            Moments::Tensors(..) => {
+                Err(Error::data(format!("parameter `{name}`"), "is not f32 on the CPU"))
+            }
+        }
+    }
+}
+
 /// One step of one parameter in candle's own operations.
 fn plain(
     c: &AdamConfig,
@@ -183,7 +272,7 @@ fn plain(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     fn run(dtype: DType) -> Vec<f64> {
         let mut store = Store::with_dtype(1, dtype, &Device::Cpu);

@@ -68,6 +68,25 @@ impl Store {
         self.insert(name, &Tensor::zeros(shape, DType::F32, &Device::Cpu)?)
     }
 
+    /// A parameter of ones.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when the device refuses.
+    pub fn ones(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.insert(name, &Tensor::ones(shape, DType::F32, &Device::Cpu)?)
+    }
+
+    /// A parameter drawn from the standard normal distribution, as torch's `Embedding`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when the device refuses.
+    pub fn normal(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let mut rng = Rng::stream(self.seed, name);
+        let n = shape.iter().product();
+        let values: Vec<f32> = (0..n).map(|_| rng.normal() as f32).collect();
+        self.insert(name, &Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
     /// A parameter with given values; replaces one of the same name.
     ///
     /// # Errors

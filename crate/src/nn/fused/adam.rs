@@ -2,7 +2,7 @@
 
 use super::super::adam::AdamStep;
 use super::simd::{fma, vectorised};
-use super::slice;
+use super::{Gradient, slice, with_scratch};
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var};
 use rayon::prelude::*;
 use std::sync::Mutex;
@@ -21,32 +21,60 @@ pub(crate) fn adam(
     if gradient.len() != first.len() {
         candle_core::bail!("Adam: {} gradients for {} numbers", gradient.len(), first.len());
     }
-    var.inplace_op1(&Op { step, gradient, moments: Mutex::new((first, second)) })
+    let block = |p: &mut [f32], m: &mut [f32], v: &mut [f32], at: usize| {
+        update(step, p, &gradient[at..at + p.len()], m, v);
+    };
+    var.inplace_op1(&Op { size: CHUNK, block, moments: Mutex::new((first, second)) })
 }
 
-struct Op<'a> {
+/// As [`adam`], for a gradient that is made block by block.
+pub(crate) fn adam_blocks(
     step: AdamStep,
-    gradient: &'a [f32],
+    var: &Var,
+    gradient: &Gradient,
+    first: &mut [f32],
+    second: &mut [f32],
+) -> Result<()> {
+    if let Gradient::Values(values) = gradient {
+        return adam(step, var, values, first, second);
+    }
+    if !gradient.fits(first.len()) {
+        candle_core::bail!("Adam: the gradient does not fit a parameter of {:?}", var.shape());
+    }
+    // Whole rows, of which the gradient and what Adam reads fit the second-level cache.
+    let size = (CHUNK * 2 / gradient.width()).max(1) * gradient.width();
+    let block = |p: &mut [f32], m: &mut [f32], v: &mut [f32], at: usize| {
+        with_scratch(p.len(), |g| {
+            gradient.fill(at, g);
+            update(step, p, g, m, v);
+        });
+    };
+    var.inplace_op1(&Op { size, block, moments: Mutex::new((first, second)) })
+}
+
+/// Calls `block` with pieces of `size` numbers of a parameter and its moments, and where each starts.
+struct Op<'a, F> {
+    size: usize,
+    block: F,
     moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
 }
 
-impl InplaceOp1 for Op<'_> {
+impl<F: Fn(&mut [f32], &mut [f32], &mut [f32], usize) + Sync> InplaceOp1 for Op<'_, F> {
     fn name(&self) -> &'static str {
         "adam"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        slice(storage, layout)?;
+        let count = slice(storage, layout)?.len();
         let start = layout.start_offset();
         let CpuStorage::F32(all) = storage else { candle_core::bail!("Adam: not f32") };
-        let parameter = &mut all[start..start + self.gradient.len()];
         let mut moments = super::lock(&self.moments);
         let (first, second) = &mut *moments;
-        parameter
-            .par_chunks_mut(CHUNK)
-            .zip(self.gradient.par_chunks(CHUNK))
-            .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
-            .for_each(|((p, g), (m, v))| update(self.step, p, g, m, v));
+        all[start..start + count]
+            .par_chunks_mut(self.size)
+            .zip(first.par_chunks_mut(self.size).zip(second.par_chunks_mut(self.size)))
+            .enumerate()
+            .for_each(|(i, (p, (m, v)))| (self.block)(p, m, v, i * self.size));
         Ok(())
     }
 }

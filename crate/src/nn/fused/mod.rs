@@ -7,7 +7,13 @@
 //! differ in the last bit; two runs on one machine do not.
 
 mod adam;
+mod attention;
+mod dense;
+mod dots;
+mod gradient;
 mod linear;
+mod math;
+mod norm;
 mod propagate;
 mod reconstruction;
 pub mod schedule;
@@ -15,8 +21,12 @@ pub(crate) mod simd;
 mod similarity;
 mod units;
 
-pub(crate) use adam::adam;
+pub(crate) use adam::{adam, adam_blocks};
+pub(crate) use attention::Heads;
+pub(crate) use dense::{Activation, Sizes, column_sums, dense, dense_back, gelu_back, silu_times};
+pub(crate) use gradient::Gradient;
 pub(crate) use linear::{LinearGradients, LinearOp};
+pub(crate) use norm::{Columns, Norm, add_and_norm, layer_norm, layer_norm_back};
 pub(crate) use propagate::{
     PropagateOp, PropagateReluOp, propagate_relu, propagate_relu_back, propagate_rows,
 };
@@ -24,6 +34,7 @@ pub(crate) use reconstruction::{ReconstructionOp, reconstruct};
 pub(crate) use similarity::{ContrastOp, NeighbourOp, contrast, neighbour};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
+use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Whether the kernels here can work on `x`.
@@ -57,6 +68,28 @@ macro_rules! elements {
     };
 }
 pub(crate) use elements;
+
+/// A storage that nobody writes to while this lives, and where the elements of a tensor lie in it.
+struct Held<'a, G> {
+    storage: G,
+    layout: &'a Layout,
+}
+
+impl<G: Deref<Target = Storage>> Deref for Held<'_, G> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // It was looked at when this was made.
+        view(&self.storage, self.layout).unwrap_or_default()
+    }
+}
+
+/// The elements of a contiguous CPU tensor of `f32`.
+pub(crate) fn held(tensor: &Tensor) -> Result<impl Deref<Target = [f32]> + '_> {
+    let (storage, layout) = tensor.storage_and_layout();
+    view(&storage, layout)?;
+    Ok(Held { storage, layout })
+}
 
 /// A storage and the shape of what it holds, as custom operations return them.
 fn output(values: Vec<f32>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {

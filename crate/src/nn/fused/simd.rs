@@ -49,8 +49,9 @@ pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// A polynomial by Horner's rule, coefficients rising.
 #[inline(always)]
-fn horner<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+pub(super) fn horner<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut y = coefficients[N - 1];
     for k in (0..N - 1).rev() {
         y = fma::<FMA>(y, x, coefficients[k]);

@@ -1,0 +1,142 @@
+//! y = f(x Wᵀ + b) for slices, whatever the number of rows.
+//!
+//! Two ways lead to the product. With many rows, a matrix product that rearranges W into panels first
+//! is best. With the few rows of a training step, rearranging would take longer than multiplying: there
+//! W is read once as it lies, and every product is a dot product of two rows.
+
+use super::dots::{TILE, Vectors, tile, vectors};
+use super::math::{gelu, gelu_slope, sigmoid};
+use super::simd::vectorised;
+use super::{Threads, mat, matmul};
+use rayon::prelude::*;
+
+/// (rows, width of x, width of y).
+pub(crate) type Sizes = (usize, usize, usize);
+
+/// What follows the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// Nothing.
+    None,
+    /// max(x, 0).
+    Relu,
+    /// x Φ(x).
+    Gelu,
+}
+
+/// Up to so many rows are multiplied as dot products.
+const FEW: usize = 96;
+/// Rows of W that one task takes.
+const TASK: usize = 64;
+
+/// Writes f(x Wᵀ + b) into `y`; `x` is n × inner, `w` out × inner, `y` n × out.
+pub(crate) fn dense(
+    (n, inner, out): Sizes,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    y: &mut [f32],
+) {
+    if n == 0 || out == 0 {
+        return;
+    }
+    match vectors().filter(|_| n <= FEW && inner > 0) {
+        Some(vectors) => few(vectors, (n, inner, out), x, w, y),
+        None => {
+            let (a, b) = (mat(x, inner, 1), mat(w, 1, inner));
+            matmul((n, inner, out), y, (out, 1), false, a, b, Threads::Pool);
+        }
+    }
+    if bias.is_none() && activation == Activation::None {
+        return;
+    }
+    let finish = |row: &mut [f32]| {
+        if let Some(bias) = bias {
+            add(row, bias);
+        }
+        match activation {
+            Activation::None => {}
+            Activation::Relu => relu(row),
+            Activation::Gelu => gelu_in_place(row),
+        }
+    };
+    y.par_chunks_mut(out).with_min_len(8).for_each(finish);
+}
+
+/// The product for few rows: yᵀ in blocks of rows of W, then turned round.
+fn few(vectors: Vectors, (n, inner, out): Sizes, x: &[f32], w: &[f32], y: &mut [f32]) {
+    let mut turned = vec![0f32; out * n];
+    turned.par_chunks_mut(TASK * n).zip(w.par_chunks(TASK * inner)).for_each(|(turned, w)| {
+        for (turned, w) in turned.chunks_mut(TILE.0 * n).zip(w.chunks(TILE.0 * inner)) {
+            for (j, x) in x.chunks(TILE.1 * inner).enumerate() {
+                tile(vectors, inner, w, x, &mut turned[j * TILE.1..], n);
+            }
+        }
+    });
+    y.par_chunks_mut(out).with_min_len(8).enumerate().for_each(|(r, y)| {
+        y.iter_mut().zip(turned.chunks_exact(n)).for_each(|(y, column)| *y = column[r]);
+    });
+}
+
+vectorised! {
+    fn add(row: &mut [f32], bias: &[f32]) {
+        row.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+    }
+}
+
+vectorised! {
+    fn relu(row: &mut [f32]) {
+        row.iter_mut().for_each(|y| *y = y.max(0.0));
+    }
+}
+
+vectorised! {
+    fn gelu_in_place(row: &mut [f32]) {
+        row.iter_mut().for_each(|y| *y = gelu::<FMA>(*y));
+    }
+}
+
+/// Writes g W, the gradient of the input of a layer, into `dx`, from that of the output before the
+/// activation; `gradient` is n × out, `w` out × inner.
+pub(crate) fn dense_back((n, inner, out): Sizes, gradient: &[f32], w: &[f32], dx: &mut [f32]) {
+    let (a, b) = (mat(gradient, out, 1), mat(w, inner, 1));
+    matmul((n, out, inner), dx, (inner, 1), false, a, b, Threads::Pool);
+}
+
+/// The sums of the columns of rows of `width` numbers: the gradient of a bias.
+pub(crate) fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0f64; width];
+    for row in rows.chunks_exact(width) {
+        sums.iter_mut().zip(row).for_each(|(s, &v)| *s += f64::from(v));
+    }
+    sums.into_iter().map(|s| s as f32).collect()
+}
+
+/// Multiplies a gradient with the slope of GELU at `x`, element by element.
+pub(crate) fn gelu_back(x: &[f32], gradient: &mut [f32]) {
+    const CHUNK: usize = 16 * 1024;
+    gradient.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| gelu_chunk(x, g));
+}
+
+vectorised! {
+    fn gelu_chunk(x: &[f32], gradient: &mut [f32]) {
+        gradient.iter_mut().zip(x).for_each(|(g, &x)| *g *= gelu_slope::<FMA>(x));
+    }
+}
+
+/// Writes SiLU(a) · b into rows of `hidden` numbers, from rows [a | b].
+pub(crate) fn silu_times(pairs: &[f32], hidden: usize, y: &mut [f32]) {
+    y.par_chunks_mut(hidden).zip(pairs.par_chunks(2 * hidden)).for_each(|(y, pair)| {
+        let (a, b) = pair.split_at(hidden);
+        silu_row(a, b, y);
+    });
+}
+
+vectorised! {
+    fn silu_row(a: &[f32], b: &[f32], y: &mut [f32]) {
+        for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+            *y = a * sigmoid::<FMA>(a) * b;
+        }
+    }
+}
