@@ -1,6 +1,8 @@
 //! Published methods. A model never draws.
 
 pub mod encoder;
+pub mod histosge;
+pub mod spamcaf;
 pub mod stamgc;
 pub mod vit;
 

@@ -25,7 +25,7 @@ pub use losses::{
     contrastive_loss, contrastive_loss_plain, neighbour_loss, neighbour_loss_plain,
     reconstruction_loss, reconstruction_loss_plain,
 };
-pub use norm::{BatchNorm, LayerNorm};
+pub use norm::{BATCH_EPSILON, BatchNorm, LayerNorm};
 pub use sparse::{Adjacency, Gcn, Propagation};
 pub use store::Store;
 

@@ -60,7 +60,7 @@ pub struct BatchNorm {
 }
 
 /// The share by which a batch moves the running statistics.
-pub const MOMENTUM: f64 = 0.1;
+const MOMENTUM: f64 = 0.1;
 /// Added to the variance of a column.
 pub const BATCH_EPSILON: f64 = 1e-5;
 

@@ -9,7 +9,6 @@ use crate::nn::fused::{
 };
 use crate::progress::check_interrupt;
 use candle_core::{Device, Tensor};
-use std::ops::Deref;
 
 /// The class token of each sequence of `length` rows of `x` after the last normalisation.
 pub(super) fn class_tokens(vit: &Vit, x: &Tensor, length: usize) -> Result<Tensor> {
@@ -83,7 +82,7 @@ fn pass(
     dense(
         (tokens, dim, dim),
         attended_rows,
-        &*held(&block.out.weight)?,
+        &held(&block.out.weight)?,
         None,
         Activation::None,
         update,
@@ -122,7 +121,7 @@ fn add(
     let gamma = gamma.as_ref().map(held).transpose()?;
     let (weight, next_bias) = (held(&next.weight)?, held(&next.bias)?);
     let norm = norm(next, &weight, &next_bias);
-    add_and_norm(x, update, &*held(bias)?, gamma.as_ref().map(Deref::deref), norm, normed);
+    add_and_norm(x, update, &held(bias)?, gamma.as_deref(), norm, normed);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! W is read once as it lies, and every product is a dot product of two rows.
 
 use super::dots::{TILE, Vectors, tile, vectors};
-use super::math::{gelu, gelu_slope, sigmoid};
+use super::math::{gelu, gelu_slope, sigmoid, tanh};
 use super::simd::vectorised;
 use super::{Threads, mat, matmul};
 use rayon::prelude::*;
@@ -28,6 +28,8 @@ pub(crate) enum Activation {
 const FEW: usize = 96;
 /// Rows of W that one task takes.
 const TASK: usize = 64;
+/// Numbers that one task of an element-wise pass takes.
+const CHUNK: usize = 16 * 1024;
 
 /// Writes f(x Wᵀ + b) into `y`; `x` is n × inner, `w` out × inner, `y` n × out.
 pub(crate) fn dense(
@@ -115,7 +117,6 @@ pub(crate) fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
 
 /// Multiplies a gradient with the slope of GELU at `x`, element by element.
 pub(crate) fn gelu_back(x: &[f32], gradient: &mut [f32]) {
-    const CHUNK: usize = 16 * 1024;
     gradient.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| gelu_chunk(x, g));
 }
 
@@ -138,5 +139,36 @@ vectorised! {
         for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
             *y = a * sigmoid::<FMA>(a) * b;
         }
+    }
+}
+
+/// GELU of every number.
+pub(crate) fn gelu_of(x: &[f32]) -> Vec<f32> {
+    let mut y = x.to_vec();
+    y.par_chunks_mut(CHUNK).for_each(gelu_in_place);
+    y
+}
+
+/// The hyperbolic tangent of every number.
+pub(crate) fn tanh_of(mut x: Vec<f32>) -> Vec<f32> {
+    x.par_chunks_mut(CHUNK).for_each(tanh_in_place);
+    x
+}
+
+/// The logistic function of every number.
+pub(crate) fn sigmoid_of(mut x: Vec<f32>) -> Vec<f32> {
+    x.par_chunks_mut(CHUNK).for_each(sigmoid_in_place);
+    x
+}
+
+vectorised! {
+    fn tanh_in_place(x: &mut [f32]) {
+        x.iter_mut().for_each(|x| *x = tanh::<FMA>(*x));
+    }
+}
+
+vectorised! {
+    fn sigmoid_in_place(x: &mut [f32]) {
+        x.iter_mut().for_each(|x| *x = sigmoid::<FMA>(*x));
     }
 }

@@ -11,6 +11,7 @@ mod attention;
 mod dense;
 mod dots;
 mod gradient;
+mod layers;
 mod linear;
 mod math;
 mod norm;
@@ -23,8 +24,13 @@ mod units;
 
 pub(crate) use adam::{adam, adam_blocks};
 pub(crate) use attention::Heads;
-pub(crate) use dense::{Activation, Sizes, column_sums, dense, dense_back, gelu_back, silu_times};
+pub(crate) use dense::{
+    Activation, column_sums, dense, dense_back, gelu_back, gelu_of, sigmoid_of, silu_times, tanh_of,
+};
 pub(crate) use gradient::Gradient;
+pub(crate) use layers::{
+    Gradients, add_to, linear, linear_back, linear_gradients, norm_back, normed,
+};
 pub(crate) use linear::{LinearGradients, LinearOp};
 pub(crate) use norm::{Columns, Norm, add_and_norm, layer_norm, layer_norm_back};
 pub(crate) use propagate::{
@@ -197,3 +203,6 @@ fn with_scratch<R>(n: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
         f(&mut memory[..n])
     })
 }
+
+#[cfg(test)]
+mod tests;
