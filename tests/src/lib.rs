@@ -1,15 +1,18 @@
 //! What the end-to-end tests share: the stored reference numbers and how they are compared.
 //!
-//! `tests/golden/<method>/<case>.safetensors` holds numbers that the reference's own Python
+//! `tests/golden/<method>/<case>.safetensors.gz` holds numbers that the reference's own Python
 //! computed; the `.meta.json` beside each says how, with which versions, what each tensor means,
 //! and at which tolerance it must be met. [`golden`] reads a case, [`compare`] checks against it.
 
 pub mod notebooks;
 
+use flate2::read::GzDecoder;
 use ndarray::{Array2, ArrayD, IxDyn};
+use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -69,13 +72,15 @@ pub fn golden_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
-/// Reads `tests/golden/<case>.safetensors`, e.g. `golden("stamgc/a4_pseudo_labels")`.
+/// Reads `tests/golden/<case>.safetensors.gz`, e.g. `golden("stamgc/a4_pseudo_labels")`.
 ///
 /// # Panics
 /// When the file is missing or malformed: then the checkout is broken, not the code under test.
 pub fn golden(case: &str) -> Golden {
-    let path = golden_dir().join(format!("{case}.safetensors"));
-    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let path = golden_dir().join(format!("{case}.safetensors.gz"));
+    let packed = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    GzDecoder::new(&packed[..]).read_to_end(&mut bytes).expect("a golden file is valid gzip");
     let file = SafeTensors::deserialize(&bytes).expect("a golden file is valid safetensors");
     let tensors = file.iter().map(|(name, view)| (name.to_string(), tensor(&view))).collect();
     Golden { case: case.into(), tensors }
@@ -169,6 +174,55 @@ impl Golden {
         let list = meta[key].as_array().unwrap_or_else(|| panic!("no list {key}"));
         list.iter().map(|s| s.as_str().expect("a text").to_string()).collect()
     }
+}
+
+/// The uniform number that the golden files' formulas make of element `i` of tensor `p`.
+pub fn splitmix(i: u64, p: u64) -> f64 {
+    let mut z = i.wrapping_add(p << 32).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The weights of a model that are given by a formula, `sin` or `splitmix`, as far as they are `wanted`;
+/// `meta["params"]` lists all of them with their numbers, shapes and rules.
+///
+/// # Panics
+/// When the list is malformed.
+pub fn formula(
+    meta: &serde_json::Value,
+    kind: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> HashMap<String, candle_core::Tensor> {
+    let mut all = HashMap::new();
+    for param in meta["params"].as_array().expect("a list of parameters") {
+        let name = param["name"].as_str().expect("a name");
+        if !wanted(name) {
+            continue;
+        }
+        let p = param["p"].as_u64().expect("a number");
+        let shape = param["shape"].as_array().expect("a shape").iter();
+        let shape: Vec<usize> = shape.map(|n| n.as_u64().expect("a size") as usize).collect();
+        let rule = param["rule"].as_str().expect("a rule");
+        let value = |i: u64| {
+            let v = match kind {
+                "sin" => 0.02 * (0.37 * i as f64 + 1.3 * p as f64).sin(),
+                _ => 0.04 * (2.0 * splitmix(i, p) - 1.0),
+            };
+            match rule {
+                "plain" => v as f32,
+                "one_plus" => (1.0 + v) as f32,
+                "var" => (1.0 + 0.1 * v.abs()) as f32,
+                "zero" => 0.0,
+                other => panic!("no rule {other}"),
+            }
+        };
+        let count = shape.iter().product::<usize>() as u64;
+        let values: Vec<f32> = (0..count).into_par_iter().map(value).collect();
+        let tensor = candle_core::Tensor::from_vec(values, shape, &candle_core::Device::Cpu);
+        all.insert(name.to_string(), tensor.expect("the shape holds the values"));
+    }
+    all
 }
 
 /// How far numbers may be apart: `|got - expected| ≤ abs + rel · |expected|`.

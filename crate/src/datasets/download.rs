@@ -48,7 +48,7 @@ impl Downloads {
     /// `~/.cache/spatialkit`, `~/Library/Caches/spatialkit`, `%LOCALAPPDATA%\spatialkit`.
     pub fn new() -> Self {
         Downloads {
-            folder: cache_folder(),
+            folder: crate::io::cache_folder(),
             base: None,
             retries: 4,
             wait: Duration::from_secs(1),
@@ -257,20 +257,4 @@ fn sha256(path: &Path) -> Result<String> {
         }
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-fn cache_folder() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    if let Some(folder) = set("SPATIALKIT_CACHE") {
-        return folder;
-    }
-    let home = || set("HOME").unwrap_or_else(|| PathBuf::from("."));
-    let caches = if cfg!(target_os = "macos") {
-        home().join("Library/Caches")
-    } else if cfg!(windows) {
-        set("LOCALAPPDATA").unwrap_or_else(home)
-    } else {
-        set("XDG_CACHE_HOME").filter(|p| p.is_absolute()).unwrap_or_else(|| home().join(".cache"))
-    };
-    caches.join("spatialkit")
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Checks that `path` is a readable file with content and returns its size in bytes.
 pub(super) fn check_file(path: &Path) -> Result<u64> {
@@ -204,6 +204,24 @@ pub(super) fn describe_content(path: &Path) -> String {
         return format!("it is a text file that starts with `{first}`");
     }
     "its content is of another kind".into()
+}
+
+/// Where what can be made or fetched again is kept: `SPATIALKIT_CACHE`, or else the platform's folder
+/// for such things.
+pub(crate) fn cache_folder() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(folder) = set("SPATIALKIT_CACHE") {
+        return folder;
+    }
+    let home = || set("HOME").unwrap_or_else(|| PathBuf::from("."));
+    let caches = if cfg!(target_os = "macos") {
+        home().join("Library/Caches")
+    } else if cfg!(windows) {
+        set("LOCALAPPDATA").unwrap_or_else(home)
+    } else {
+        set("XDG_CACHE_HOME").filter(|p| p.is_absolute()).unwrap_or_else(|| home().join(".cache"))
+    };
+    caches.join("spatialkit")
 }
 
 #[cfg(test)]

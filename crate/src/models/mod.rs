@@ -1,10 +1,15 @@
 //! Published methods. A model never draws.
 
+mod counts;
 pub mod encoder;
+pub mod gene_maps;
 pub mod histosge;
 pub mod spamcaf;
 pub mod stamgc;
 pub mod vit;
 
+pub use gene_maps::GeneMapFit;
+pub use histosge::HisToSge;
+pub use spamcaf::SpaMcaf;
 pub use stamgc::{Preset, Stamgc, StamgcFit};
 pub use vit::{Vit, VitConfig};

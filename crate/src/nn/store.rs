@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::rng::Rng;
 use candle_core::{DType, Device, Tensor, Var};
 use indexmap::IndexMap;
+use ndarray::Array2;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -173,6 +174,13 @@ impl Store {
         beside.persist(path).map_err(|e| io(e.error))?;
         Ok(())
     }
+}
+
+/// A matrix brought back from its device.
+pub(crate) fn to_array(t: &Tensor) -> Result<Array2<f32>> {
+    let (n, d) = t.dims2()?;
+    let values = t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    Array2::from_shape_vec((n, d), values).map_err(|e| Error::data("tensor", e.to_string()))
 }
 
 #[cfg(test)]

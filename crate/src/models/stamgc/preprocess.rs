@@ -1,7 +1,8 @@
 //! From an [`AnnData`] to the arrays that the network is trained on.
 
+use super::super::counts::bare_counts;
 use super::params::{Smoothing, Spots, Stamgc};
-use crate::anndata::{AnnData, Frame, Matrix, Value};
+use crate::anndata::{AnnData, Value};
 use crate::error::{Error, Result};
 use crate::pp;
 use ndarray::Array2;
@@ -17,11 +18,7 @@ pub(super) struct Features {
 impl Stamgc {
     /// Filters, selects, normalises and scales genes over all spots, on a copy of the counts.
     pub(super) fn features(&self, adata: &AnnData) -> Result<Features> {
-        let (what, counts) = counts(adata)?;
-        check_counts(what, counts)?;
-        let obs = Frame::new(adata.obs.names().to_vec());
-        let var = Frame::new(adata.var.names().to_vec());
-        let mut a = AnnData::new(counts.clone(), obs, var)?;
+        let mut a = bare_counts(adata)?;
         pp::var_names_make_unique(&mut a);
         pp::filter_genes(&mut a, pp::FilterGenes::default().min_cells(self.min_cells))?;
         pp::filter_genes(&mut a, pp::FilterGenes::default().min_counts(self.min_counts as f64))?;
@@ -77,33 +74,6 @@ impl Stamgc {
             }
         }
     }
-}
-
-/// The raw counts: `layers["counts"]`, or X where there is no such layer.
-fn counts(adata: &AnnData) -> Result<(&'static str, &Matrix)> {
-    match adata.layers.get("counts") {
-        Some(layer) => Ok(("layers[\"counts\"]", layer)),
-        None => Ok(("X", adata.x()?)),
-    }
-}
-
-/// The genes are selected by a model of counts, and no error would tell that it was fed anything
-/// else.
-fn check_counts(what: &str, counts: &Matrix) -> Result<()> {
-    let values = counts.values();
-    let mut any = false;
-    for i in 0..values.len() {
-        let x = values.get_f64(i);
-        if !(x >= 0.0 && x.is_finite() && x.fract() == 0.0) {
-            let reason = format!(
-                "must hold raw counts, whole numbers of at least 0; it holds {x}. If the counts \
-                 are elsewhere, put them into layers[\"counts\"]"
-            );
-            return Err(Error::data(what, reason));
-        }
-        any |= x > 0.0;
-    }
-    if any { Ok(()) } else { Err(Error::data(what, "holds no counts: every element is 0")) }
 }
 
 fn fiducial_diameter(adata: &AnnData) -> Result<f64> {

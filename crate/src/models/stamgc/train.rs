@@ -4,8 +4,8 @@ use super::fused_step::fused_step;
 use super::losses::{EpochLoss, LossWeights, loss_terms};
 use super::network::{Embeddings, Mode, Network, NetworkConfig};
 use crate::error::{Error, Result};
-use crate::nn::{Adam, AdamConfig, Adjacency, Propagation, Store, fused};
-use candle_core::{DType, Device, Tensor};
+use crate::nn::{Adam, AdamConfig, Adjacency, Propagation, Store, fused, to_array};
+use candle_core::{Device, Tensor};
 use ndarray::Array2;
 use std::sync::Arc;
 
@@ -162,11 +162,4 @@ impl Trainer {
     pub fn z(&self) -> Result<Array2<f32>> {
         to_array(&self.embed()?.z)
     }
-}
-
-/// A matrix brought back from its device.
-pub(crate) fn to_array(t: &Tensor) -> Result<Array2<f32>> {
-    let (n, d) = t.dims2()?;
-    let values = t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    Array2::from_shape_vec((n, d), values).map_err(|e| Error::data("tensor", e.to_string()))
 }

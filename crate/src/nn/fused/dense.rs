@@ -89,7 +89,8 @@ vectorised! {
 
 vectorised! {
     fn relu(row: &mut [f32]) {
-        row.iter_mut().for_each(|y| *y = y.max(0.0));
+        // NaN stays NaN.
+        row.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
     }
 }
 

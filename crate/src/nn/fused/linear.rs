@@ -51,8 +51,9 @@ impl LinearOp {
             for row in rows.chunks_exact_mut(out) {
                 for (y, &b) in row.iter_mut().zip(b) {
                     *y += b;
-                    if self.relu {
-                        *y = y.max(0.0);
+                    // NaN stays NaN.
+                    if self.relu && *y < 0.0 {
+                        *y = 0.0;
                     }
                 }
                 if let Some(dropout) = &self.dropout {

@@ -214,7 +214,9 @@ impl Columns {
             for ((((y, &x), &m), &f), &b) in
                 y.iter_mut().zip(x).zip(&self.mean).zip(&factor).zip(norm.bias)
             {
-                *y = ((x - m) * f + b).max(0.0);
+                let scaled = (x - m) * f + b;
+                // NaN stays NaN.
+                *y = if scaled < 0.0 { 0.0 } else { scaled };
             }
         }
     }

@@ -1,0 +1,32 @@
+//! Gene maps from histology: what HisToSGE and SpaMCAF share.
+//!
+//! ```text
+//! counts ─ most variable genes, normalise, log ─> expression ─┐
+//! image ─ patches ─ encoder ─> features ──────────────────────┼─ chunks ─ train ─> network
+//! array_col, array_row ─> positions ──────────────────────────┘                       │
+//! all spots, or a denser grid of them ─ features, positions ─ chunks ─ predict <──────┘─> AnnData
+//! ```
+//! *Recovery* hides half of the spots and predicts them: a map as dense as the slide from half of the
+//! measurements, which can be judged. *Generation* learns from all spots and predicts between them: a map
+//! denser than the slide.
+//!
+//! Here live the tasks ([`Task`]), the cut into chunks ([`chunk_sizes`]), the denser grids ([`Dense`],
+//! [`Grid`]) and the result ([`GeneMapFit`]). The networks are in [`histosge`](super::histosge) and
+//! [`spamcaf`](super::spamcaf).
+
+mod checkpoint;
+mod chunks;
+mod expression;
+mod grid;
+mod result;
+mod run;
+mod settings;
+
+pub use chunks::chunk_sizes;
+pub use grid::{Dense, Grid};
+pub use result::GeneMapFit;
+pub use settings::Task;
+
+pub(super) use chunks::Chunk;
+pub(super) use run::{Learner, Predicted, run};
+pub(super) use settings::{Settings, settings_of};

@@ -1,0 +1,179 @@
+//! The settings that both methods have.
+
+use super::super::encoder::Channels;
+use super::grid::Grid;
+use crate::error::{Error, Result};
+use crate::nn::Device;
+use std::path::PathBuf;
+
+/// What is predicted from what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Task {
+    /// A random share of the spots trains, every spot is predicted.
+    Recovery {
+        /// The share that trains.
+        train: f64,
+    },
+    /// Every spot trains; a denser grid is predicted.
+    Generation {
+        /// How many times as many points; see [`Dense::new`](super::Dense::new).
+        factor: usize,
+        /// How spots lie; told from their columns and rows where this is `None`.
+        grid: Option<Grid>,
+        /// Whether points lie at the published distances in pixels instead of the slide's own.
+        published_pixels: bool,
+    },
+}
+
+/// What a run needs to know, whatever the network.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settings {
+    pub task: Task,
+    pub seed: u64,
+    pub epochs: usize,
+    pub learning_rate: f64,
+    pub n_top_genes: usize,
+    pub chunk: usize,
+    pub patches: Vec<usize>,
+    pub channels: Channels,
+    pub device: Device,
+    pub checkpoint: Option<PathBuf>,
+    pub checkpoint_every: usize,
+}
+
+impl Settings {
+    /// The published settings, for patches of these sizes.
+    pub fn new(patches: &[usize]) -> Settings {
+        Settings {
+            task: Task::Recovery { train: 0.5 },
+            seed: 1234,
+            epochs: 1000,
+            learning_rate: 1e-3,
+            n_top_genes: 1000,
+            chunk: 50,
+            patches: patches.to_vec(),
+            channels: Channels::Bgr,
+            device: Device::Auto,
+            checkpoint: None,
+            checkpoint_every: 50,
+        }
+    }
+
+    /// Checks what can be judged without data.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("n_top_genes", self.n_top_genes),
+            ("chunk", self.chunk),
+            ("checkpoint_every", self.checkpoint_every),
+        ] {
+            if value == 0 {
+                return Err(Error::parameter(name, value, "must be at least 1"));
+            }
+        }
+        if let Some(&size) = self.patches.iter().find(|&&size| size == 0) {
+            return Err(Error::parameter("patches", size, "must be at least 1 pixel"));
+        }
+        if self.patches.is_empty() {
+            return Err(Error::parameter("patches", "[]", "must name at least one size"));
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return Err(Error::parameter("learning_rate", self.learning_rate, "must be above 0"));
+        }
+        match self.task {
+            Task::Recovery { train } if !(train > 0.0 && train <= 1.0) => {
+                Err(Error::parameter("train", train, "must be above 0 and at most 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The setters of a builder that has a field `settings`.
+macro_rules! settings_of {
+    ($builder:ident) => {
+        impl $builder {
+            /// Learns from half of the spots and predicts all of them. The default.
+            pub fn recovery() -> Self {
+                Self::default()
+            }
+
+            /// Learns from all spots and predicts a grid `factor` times as dense: 4 or 8 where rows are
+            /// set off (Visium), 4 on a square grid.
+            pub fn generation(factor: usize) -> Self {
+                let task = $crate::models::gene_maps::Task::Generation {
+                    factor,
+                    grid: None,
+                    published_pixels: false,
+                };
+                Self::default().task(task)
+            }
+
+            /// What is predicted from what.
+            pub fn task(mut self, task: $crate::models::gene_maps::Task) -> Self {
+                self.settings.task = task;
+                self
+            }
+
+            /// Seed of the choice of spots, of initialisation and of dropout. The same seed gives the same
+            /// bits on the same machine, whatever the number of threads. Default: 1234.
+            pub fn seed(mut self, seed: u64) -> Self {
+                self.settings.seed = seed;
+                self
+            }
+
+            /// Rounds of training over all chunks. Default: 1,000.
+            pub fn epochs(mut self, epochs: usize) -> Self {
+                self.settings.epochs = epochs;
+                self
+            }
+
+            /// Adam's step size. Default: 0.001.
+            pub fn learning_rate(mut self, rate: f64) -> Self {
+                self.settings.learning_rate = rate;
+                self
+            }
+
+            /// Most variable genes to predict; all where there are fewer. Default: 1,000.
+            pub fn n_top_genes(mut self, n: usize) -> Self {
+                self.settings.n_top_genes = n;
+                self
+            }
+
+            /// Spots that go through the network together, at most. Default: 50.
+            pub fn chunk(mut self, spots: usize) -> Self {
+                self.settings.chunk = spots;
+                self
+            }
+
+            /// The order of colours that the encoder sees. Default: [`Channels::Bgr`], as published: the
+            /// image was read by OpenCV and never converted.
+            ///
+            /// [`Channels::Bgr`]: crate::models::encoder::Channels::Bgr
+            pub fn channels(mut self, channels: $crate::models::encoder::Channels) -> Self {
+                self.settings.channels = channels;
+                self
+            }
+
+            /// Where to train. Default: [`Device::Auto`](crate::nn::Device::Auto).
+            pub fn device(mut self, device: $crate::nn::Device) -> Self {
+                self.settings.device = device;
+                self
+            }
+
+            /// A file to which the state of training is written every 50 epochs and at its end. If it is
+            /// there when training begins, training goes on from it, as if it had not stopped.
+            pub fn checkpoint(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+                self.settings.checkpoint = Some(path.into());
+                self
+            }
+
+            /// Epochs between two writes of the checkpoint. Default: 50.
+            pub fn checkpoint_every(mut self, epochs: usize) -> Self {
+                self.settings.checkpoint_every = epochs;
+                self
+            }
+        }
+    };
+}
+pub(crate) use settings_of;
