@@ -1,9 +1,11 @@
 //! [`Raster`]: a picture with the channels and the element type that its file has, and
 //! [`read_image`], which tells the formats apart.
 
+use super::jpeg::Header;
 use super::{Image, ome, tiff};
 use crate::anndata::{Value, Values};
 use crate::error::{Error, Result};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
@@ -31,9 +33,6 @@ pub struct Raster {
     pub pages: usize,
 }
 
-/// How a JPEG file begins.
-const JPEG: &[u8] = b"\xff\xd8";
-
 /// A file may expand this much: no codec of ours does better than deflate's 1:1032.
 const MOST_EXPANSION: u64 = 1100;
 /// Bytes that a header may always claim.
@@ -47,10 +46,11 @@ pub(super) fn most_bytes(file: u64) -> u64 {
 /// Reads a PNG, JPEG, TIFF or OME-TIFF file; its content decides, not its name. Elements are those
 /// of the file, `uint8` or `uint16` mostly (16-bit values are not scaled); palettes become RGB.
 ///
-/// Equal to tifffile for TIFF and to Pillow for PNG; JPEG differs by a few units where colours are
-/// subsampled, because decoders round differently. Of a TIFF file with several pages the first is
-/// read ([`Raster::pages`] says how many there are), or, if OME metadata say that they are the
-/// channels of one picture, all of them as channels.
+/// Equal to tifffile for TIFF and to Pillow for PNG and JPEG, bit for bit. Of a TIFF file with
+/// several pages the first is read ([`Raster::pages`] says how many there are), or, if OME metadata
+/// say that they are the channels of one picture, all of them as channels.
+///
+/// Pictures that are too large for memory: [`SlideImage`](super::SlideImage).
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Format`] when it is no such picture, is
@@ -60,44 +60,78 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<Raster> {
 }
 
 fn read(path: &Path) -> Result<Raster> {
+    let Opened { file, size, kind } = open(path)?;
+    match kind {
+        Kind::Tiff => tiff::read(path, file, size),
+        Kind::Jpeg => jpeg(path, BufReader::new(file), size),
+        Kind::Png | Kind::Other => decode(path, BufReader::new(file), size),
+    }
+}
+
+/// A file that may be a picture.
+pub(super) struct Opened {
+    pub file: File,
+    pub size: u64,
+    pub kind: Kind,
+}
+
+/// What the first bytes of a file say that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tiff,
+    Png,
+    Jpeg,
+    Other,
+}
+
+impl Kind {
+    fn of(head: &[u8]) -> Kind {
+        match head {
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Kind::Tiff,
+            [0x89, b'P', b'N', b'G', ..] => Kind::Png,
+            [0xff, 0xd8, ..] => Kind::Jpeg,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// Opens a file and tells the formats apart.
+pub(super) fn open(path: &Path) -> Result<Opened> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if !meta.is_file() {
         // Opening a pipe would wait for somebody to write to it.
         let what = if meta.is_dir() { "a folder" } else { "a pipe or a device" };
         return Err(Error::format(path, format!("this is {what}, not a picture")));
     }
-    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut head = [0u8; 12];
     let mut filled = 0;
     while let n @ 1.. = file.read(&mut head[filled..]).map_err(|e| Error::io(path, e))? {
         filled += n;
     }
     file.rewind().map_err(|e| Error::io(path, e))?;
-    if matches!(head[..4], [b'I', b'I', 42 | 43, 0] | [b'M', b'M', 0, 42 | 43]) {
-        return tiff::read(path, BufReader::new(file), meta.len());
-    }
     if head[..4] == *b"\xff\x4f\xff\x51" || head[4..] == *b"jP  \r\n\x87\n" {
         return Err(Error::format(path, "JPEG 2000 pictures are not read")
             .with_hint("Convert it to TIFF or PNG"));
     }
-    if head.starts_with(JPEG) {
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
-        return decode_bytes(path, &bytes);
-    }
-    decode(path, BufReader::new(file), meta.len())
+    Ok(Opened { file, size: meta.len(), kind: Kind::of(&head) })
 }
 
 /// A PNG or JPEG picture in memory.
 pub(super) fn decode_bytes(name: &Path, bytes: &[u8]) -> Result<Raster> {
-    if bytes.starts_with(JPEG) && !super::jpeg::is_whole(bytes) {
-        return Err(Error::format(name, "the JPEG picture is cut short or damaged")
-            .with_hint("Copy or download it again"));
+    match Kind::of(bytes) {
+        Kind::Jpeg => jpeg(name, bytes, bytes.len() as u64),
+        _ => decode(name, Cursor::new(bytes), bytes.len() as u64),
     }
-    decode(name, Cursor::new(bytes), bytes.len() as u64)
 }
 
-/// A PNG or JPEG picture.
+fn jpeg(path: &Path, file: impl BufRead, size: u64) -> Result<Raster> {
+    let jpeg = Header::read(path, file, size)?.start()?;
+    let (width, height, channels) = (jpeg.width, jpeg.height, jpeg.channels);
+    Raster::new(width, height, channels, Values::U8(jpeg.read_all()?))
+}
+
+/// A PNG picture.
 fn decode(path: &Path, file: impl BufRead + Seek, size: u64) -> Result<Raster> {
     use ::image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
     let bad = |e: ::image::ImageError| {

@@ -1,33 +1,37 @@
-//! TIFF and BigTIFF files: whole pages. (Windows of pages too large for memory are not read here.)
+//! TIFF and BigTIFF files: whole pages, and what pages and tiles have in common. Windows of pages
+//! that are too large for memory are read in [`slide`](super::slide).
 
 use super::ome::Ome;
-use super::raster::{Raster, most_bytes};
+use super::raster::Raster;
+use super::slide::{MOST_PAGES, Page, Pages, directory};
 use crate::anndata::Values;
 use crate::error::{Error, Result};
-use ::tiff::decoder::{Decoder, DecodingResult, Limits};
+use ::tiff::decoder::DecodingResult;
 use ::tiff::tags::Tag;
 use ::tiff::{ColorType, TiffError, TiffUnsupportedError};
-use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-
-/// Pages are counted up to here; a damaged file may chain them without end.
-const MOST_PAGES: usize = 100_000;
+use std::sync::Arc;
 
 /// Reads the first page, or the pages that are the channels of one picture.
-pub(super) fn read(path: &Path, mut file: BufReader<File>, size: u64) -> Result<Raster> {
+pub(super) fn read(path: &Path, file: File, size: u64) -> Result<Raster> {
     let fail = |e: TiffError| explain(path, e, None);
-    let mut limits = Limits::default();
-    let most = usize::try_from(most_bytes(size)).unwrap_or(usize::MAX);
-    limits.decoding_buffer_size = most;
-    limits.intermediate_buffer_size = most;
-    limits.ifd_value_size = usize::try_from(size).unwrap_or(usize::MAX).max(1 << 20);
-    check_claims(path, &mut file, size)?;
-    let mut decoder = Decoder::new(file).map_err(fail)?.with_limits(limits);
+    let file = Arc::new(file);
+    let mut decoder = directory::open(path, &file, size, None)?;
+    let page = |decoder: &mut Pages| {
+        let tag = |decoder: &mut Pages, tag| decoder.find_tag_unsigned::<u16>(tag).ok().flatten();
+        let jpeg = tag(decoder, Tag::Compression) == Some(7);
+        let planes = tag(decoder, Tag::PlanarConfiguration) == Some(2);
+        // JPEG goes to libjpeg, and the crate's reading of whole pages fails on tiles in planes.
+        if jpeg || planes {
+            let directory = decoder.ifd_pointer().map(|pointer| pointer.0);
+            return Page::open(path, &file, size, directory)?.whole();
+        }
+        page(path, decoder)
+    };
 
     let ome = description(&mut decoder).and_then(|d| Ome::parse(&d)).unwrap_or_default();
-    let mut raster = page(path, &mut decoder)?;
+    let mut raster = page(&mut decoder)?;
     let (channels, sections, times) = ome.sizes;
     let planes = if raster.channels == 1 && sections * times == 1 { channels.max(1) } else { 1 };
     let mut rest = vec![];
@@ -36,7 +40,7 @@ pub(super) fn read(path: &Path, mut file: BufReader<File>, size: u64) -> Result<
         decoder.next_image().map_err(fail)?;
         pages += 1;
         if pages <= planes {
-            let next = page(path, &mut decoder)?;
+            let next = page(&mut decoder)?;
             let same = (next.width, next.height, next.channels, next.values.dtype());
             if same != (raster.width, raster.height, raster.channels, raster.values.dtype()) {
                 let reason = format!(
@@ -66,61 +70,7 @@ pub(super) fn read(path: &Path, mut file: BufReader<File>, size: u64) -> Result<
     Ok(raster)
 }
 
-/// Checks that long lists in the directories lie inside the file: the decoder takes room for as many
-/// values as are claimed before it looks for them. What cannot be read is left for it to report.
-fn check_claims(path: &Path, file: &mut BufReader<File>, size: u64) -> Result<()> {
-    const HARMLESS: u64 = 1 << 16;
-    let fail = |e| Error::io(path, e);
-    let head = bytes_at(file, 0, 16).map_err(fail)?;
-    let number = |bytes: &[u8]| match head[0] {
-        b'M' => bytes.iter().fold(0u64, |n, &b| n << 8 | u64::from(b)),
-        _ => bytes.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b)),
-    };
-    if head.len() < 16 {
-        return file.rewind().map_err(fail);
-    }
-    // Bytes of an address, of the number of entries, and of an entry.
-    let (word, count, entry) = if number(&head[2..4]) == 43 { (8, 8, 20) } else { (4, 2, 12) };
-    let mut next = number(&head[word..2 * word]);
-    let mut seen = HashSet::new();
-    while (1..size).contains(&next) && seen.len() < MOST_PAGES && seen.insert(next) {
-        let entries = number(&bytes_at(file, next, count).map_err(fail)?);
-        let length = entries.saturating_mul(entry as u64);
-        if length > size {
-            break;
-        }
-        let start = next.saturating_add(count as u64);
-        let directory = bytes_at(file, start, length as usize + word).map_err(fail)?;
-        for entry in directory.chunks_exact(entry).take(entries as usize) {
-            let values = number(&entry[4..4 + word]);
-            let bytes = values.saturating_mul(match number(&entry[2..4]) {
-                1 | 2 | 6 | 7 => 1,
-                3 | 8 => 2,
-                4 | 9 | 11 | 13 => 4,
-                _ => 8,
-            });
-            let end = number(&entry[4 + word..]).saturating_add(bytes);
-            if values > HARMLESS && end > size {
-                let tag = number(&entry[..2]);
-                let reason =
-                    format!("damaged TIFF file: tag {tag} claims {values} values, beyond its end");
-                return Err(Error::format(path, reason));
-            }
-        }
-        next = directory.get(length as usize..).map_or(0, number);
-    }
-    file.rewind().map_err(fail)
-}
-
-/// So many bytes from `at`, fewer where the file ends.
-fn bytes_at(file: &mut BufReader<File>, at: u64, n: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(at))?;
-    file.take(n as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn description(decoder: &mut Decoder<BufReader<File>>) -> Option<String> {
+pub(super) fn description(decoder: &mut Pages) -> Option<String> {
     // The metadata are UTF-8, which the tag's type (ASCII) does not provide for.
     let value = decoder.find_tag(Tag::ImageDescription).ok()??;
     match value {
@@ -129,16 +79,22 @@ fn description(decoder: &mut Decoder<BufReader<File>>) -> Option<String> {
     }
 }
 
-/// The page at which the decoder is.
-fn page(path: &Path, decoder: &mut Decoder<BufReader<File>>) -> Result<Raster> {
+/// The page at which the decoder is, of pixels that are not in planes.
+fn page(path: &Path, decoder: &mut Pages) -> Result<Raster> {
     let codec = decoder.find_tag_unsigned::<u16>(Tag::Compression).ok().flatten();
     let fail = |e: TiffError| explain(path, e, codec);
     let (width, height) = decoder.dimensions().map_err(fail)?;
-    let (width, height) = (width as usize, height as usize);
-    let color = decoder.colortype().map_err(fail)?;
+    let size = (width as usize, height as usize);
+    let colour = decoder.colortype().map_err(fail)?;
     let mut result = DecodingResult::U8(vec![]);
-    let layout = decoder.read_image_to_buffer(&mut result).map_err(fail)?;
-    let values = match result {
+    decoder.read_image_to_buffer(&mut result).map_err(fail)?;
+    let values = values_of(path, result)?;
+    raster(path, size, colour, vec![values])
+}
+
+/// What a decoder has found, in the type that it has.
+pub(super) fn values_of(path: &Path, result: DecodingResult) -> Result<Values> {
+    Ok(match result {
         DecodingResult::U8(v) => Values::U8(v),
         DecodingResult::U16(v) => Values::U16(v),
         DecodingResult::U32(v) => Values::U32(v),
@@ -152,27 +108,34 @@ fn page(path: &Path, decoder: &mut Decoder<BufReader<File>>) -> Result<Raster> {
         DecodingResult::F16(_) => {
             return Err(Error::format(path, "half-precision pixels are not read"));
         }
-    };
+    })
+}
+
+/// The planes of a picture, or of a tile of one, as a picture.
+pub(super) fn raster(
+    path: &Path,
+    (width, height): (usize, usize),
+    colour: ColorType,
+    mut planes: Vec<Values>,
+) -> Result<Raster> {
     let n = width * height;
-    if n == 0 || values.len() % n != 0 {
-        let bits = color.bit_depth();
+    let found: usize = planes.iter().map(Values::len).sum();
+    let equal = planes.len() == 1 || planes.iter().all(|plane| plane.len() == n);
+    if n == 0 || !found.is_multiple_of(n) || !equal {
+        let bits = colour.bit_depth();
         return Err(Error::format(path, format!("{bits}-bit pixels are not read"))
             .with_hint("Convert it to 8 or 16 bits"));
     }
-    let channels = values.len() / n;
-    let values = match (layout.planes, color) {
-        (0 | 1, ColorType::YCbCr(8)) => to_rgb(values),
-        (0 | 1, ColorType::CMYK(_) | ColorType::CMYKA(_) | ColorType::Lab(_)) => {
-            return Err(Error::format(path, format!("colours in {color:?} are not read"))
+    let values = match (planes.len(), colour) {
+        (_, ColorType::CMYK(_) | ColorType::CMYKA(_) | ColorType::Lab(_)) => {
+            return Err(Error::format(path, format!("colours in {colour:?} are not read"))
                 .with_hint("Convert it to RGB"));
         }
-        (0 | 1, _) => values,
-        (planes, _) => {
-            let parts = (0..planes).map(|p| values.slice(p * n..(p + 1) * n)).collect();
-            interleave(parts).map_err(|reason| Error::format(path, reason))?
-        }
+        (1, ColorType::YCbCr(8)) => to_rgb(planes.remove(0)),
+        (1, _) => planes.remove(0),
+        _ => interleave(planes).map_err(|reason| Error::format(path, reason))?,
     };
-    Raster::new(width, height, channels, values).map_err(|e| Error::format(path, e.to_string()))
+    Raster::new(width, height, found / n, values).map_err(|e| Error::format(path, e.to_string()))
 }
 
 /// Plane after plane to pixel after pixel.
@@ -213,7 +176,7 @@ fn to_rgb(values: Values) -> Values {
 }
 
 /// What a TIFF decoder's error means to whoever wants to see the picture.
-fn explain(path: &Path, e: TiffError, codec: Option<u16>) -> Error {
+pub(super) fn explain(path: &Path, e: TiffError, codec: Option<u16>) -> Error {
     let unsupported = matches!(
         e,
         TiffError::UnsupportedError(TiffUnsupportedError::UnsupportedCompressionMethod(_))
