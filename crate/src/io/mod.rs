@@ -23,15 +23,18 @@
 //! | the STimage-1K4M collection | [`StImage`] |
 //! | table of labels by barcode | [`read_labels`], [`labels`] |
 //! | gene sets `.gmt` | [`read_gmt`] |
+//! | weights of models: PyTorch, safetensors | [`read_checkpoint`], [`write_safetensors`] |
 //!
 //! Every failure is one [`Error`](crate::Error) that names the file, the key or line, the reason
 //! and what would help.
 
 mod beads;
 mod bytes;
+mod checkpoint;
 mod coordinate;
 mod cosmx;
 mod files;
+pub(crate) use files::cache_folder;
 mod gmt;
 mod h5;
 mod h5ad;
@@ -64,6 +67,8 @@ mod xenium;
 mod zarr;
 
 pub use beads::{SlideSeq, read_slideseq};
+pub use checkpoint::{Checkpoint, CheckpointFormat, ElementType, PyObject, PyValue};
+pub use checkpoint::{TensorInfo, Tensors, read_checkpoint, write_safetensors};
 pub use cosmx::{CosMx, read_cosmx};
 pub use gmt::read_gmt;
 pub use h5ad::{Block, H5ad, Summary, Totals, XBlocks, open_h5ad, open_h5ad_with};

@@ -217,6 +217,24 @@ pub const ALL: &[Target] = &[
         },
     },
     Target {
+        name: "checkpoint",
+        seeds: &["made-kinds-4.pt", "made-training-2.pt", "made-module.pt"],
+        own: &[],
+        slack_mb: EXPANDING,
+        kind: Kind::Zip,
+        lay_out: |place, data| file(place, "a.pt", data),
+        read: weights,
+    },
+    Target {
+        name: "storages",
+        seeds: &["checkpoint/legacy.pt", "made-legacy.pt", "module.safetensors"],
+        own: &[],
+        slack_mb: EXPANDING,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "a.pt", data),
+        read: weights,
+    },
+    Target {
         name: "images",
         seeds: &[".png", ".jpg", ".tif"],
         own: &[],
@@ -299,6 +317,19 @@ fn table(path: &Path) {
         let rows: Vec<usize> = blocks.map_while(|b| b.ok().map(|b| b.len())).collect();
         assert_eq!(rows.iter().sum::<usize>(), frame.len());
     }
+}
+
+/// What a file of weights holds can be looked at, and its tensors read.
+fn weights(path: &Path) {
+    let Ok(checkpoint) = io::read_checkpoint(path) else { return };
+    assert!(checkpoint.to_string().len() < 1 << 16, "the summary is too long");
+    if let Ok(value) = checkpoint.at(&[]) {
+        assert!(value.to_string().len() < 1 << 16, "the value is too long");
+    }
+    for tensors in [checkpoint.tensors(), checkpoint.state_dict()].into_iter().flatten() {
+        let _ = tensors.read_all();
+    }
+    checkpoint.fingerprint().expect("an open file is readable");
 }
 
 /// What was read can be looked at, written unless a key forbids it, and read again.
