@@ -9,7 +9,10 @@ pub use crate::gr::{
     self, CentralityScores, CoOccurrence, InteractionMatrix, NhoodEnrichment, Ripley, RipleyMode,
     Sepal, SpatialAutocorr, SpatialNeighbors, SpatiallyVariable,
 };
-pub use crate::models::{Preset, Stamgc};
+pub use crate::image::{Border, Channels, SlideImage};
+pub use crate::models::encoder::{Encoder, Histology, TextureEncoder, VitEncoder};
+pub use crate::models::gene_maps::Task;
+pub use crate::models::{HisToSge, Preset, SpaMcaf, Stamgc};
 pub use crate::nn::Device;
 pub use crate::notebook::{self, Bundle, Rich};
 pub use crate::pl::Theme;
@@ -22,6 +25,7 @@ pub use crate::tl::{CorrMethod, FilterRankedGenes, RankGenes, RankGenesDf, RankM
 pub use crate::tl::{Correlation, Dendrogram, Enrich, Linkage, Mclust, ScoreGenes};
 pub use crate::tl::{InitPos, Leiden, Tsne, Umap};
 pub use crate::tl::{Integration, IntegrationScores};
+pub use crate::tl::{Interpolate, LinearProbe, Ridge, ScoreGeneMap};
 pub use crate::{io, pl, pp, tl};
 
 pub use candle_core::{self, Tensor};

@@ -38,6 +38,28 @@ fn a_small_network_matches_d2_at_its_size_and_at_others() {
 }
 
 #[test]
+fn registers_and_gated_layers_match_d6() {
+    let g = golden("images/d6_registers_swiglu");
+    let config = VitConfig {
+        image_size: 32,
+        patch_size: 8,
+        dim: 24,
+        depth: 2,
+        heads: 4,
+        mlp: Mlp::SwiGlu { hidden: 64 },
+        registers: 3,
+        ..VitConfig::uni2_h()
+    };
+    let weights = config.weights().into_iter();
+    let weights = weights.map(|(n, _)| (n.clone(), tensor(&g, &format!("w.{n}")))).collect();
+    let vit = Vit::new(config, &weights, &Device::Cpu).unwrap();
+    for (size, tolerance) in [("32", 2e-5), ("40x24", 1e-4)] {
+        let got = vit.forward(&tensor(&g, &format!("in.x{size}"))).unwrap();
+        compare(&format!("{size} px"), flat(&got), g.vec(&format!("out.y{size}")), abs(tolerance));
+    }
+}
+
+#[test]
 fn uni_matches_d3() {
     let config = VitConfig::uni();
     for kind in ["sin", "splitmix"] {

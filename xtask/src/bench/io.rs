@@ -1,6 +1,6 @@
 //! `cargo xtask bench io`: readers and writers beside anndata and scanpy.
 
-use super::{Found, Options, Sides, measure, median, report};
+use super::{Found, Options, PYTHON, Sides, measure, median, report};
 use crate::tools::{run, say, target_dir};
 use anyhow::Result;
 use std::path::Path;
@@ -28,7 +28,7 @@ const SIZES: [(&str, &str, &str); 2] =
 const SUMMARY_LIMIT_MB: f64 = 500.0;
 
 pub(super) fn io(options: &Options) -> Result<ExitCode> {
-    let sides = Sides::build("bench-io", "io.py")?;
+    let sides = Sides::build("bench-io", "io.py", PYTHON)?;
     let folder = target_dir().join("bench");
     std::fs::create_dir_all(&folder)?;
     for (size, sparse, dense) in SIZES {

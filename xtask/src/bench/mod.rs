@@ -6,6 +6,7 @@
 //! says that there is nothing to compare with.
 
 mod io;
+mod models;
 mod toolbox;
 
 use crate::tools::{cargo_command, python_env, root, run, say, target_dir};
@@ -55,7 +56,8 @@ impl Options {
 
 /// `cargo xtask bench GROUP`.
 pub fn bench(args: &[String]) -> Result<ExitCode> {
-    let groups = toolbox::GROUPS.join(", ");
+    let networks = models::CASES.map(|(case, _)| case);
+    let groups = [&toolbox::GROUPS[..], &networks].concat().join(", ");
     let Some(group) = args.first() else {
         bail!("bench takes the name of a group of cases: io, {groups}, or all");
     };
@@ -64,9 +66,11 @@ pub fn bench(args: &[String]) -> Result<ExitCode> {
         "io" => io::io(&options),
         "all" => {
             toolbox::toolbox(&toolbox::GROUPS, &options)?;
+            models::models(&networks, &options)?;
             io::io(&options)
         }
         name if toolbox::GROUPS.contains(&name) => toolbox::toolbox(&[name], &options),
+        name if networks.contains(&name) => models::models(&[name], &options),
         _ => bail!("bench takes the name of a group of cases: io, {groups}, or all"),
     }
 }
@@ -79,6 +83,9 @@ enum Found {
     AtLeast(f64),
     Anything,
 }
+
+/// The Python environment of the tests.
+const PYTHON: (&str, &str) = ("python", "tests/python/requirements.txt");
 
 /// One run of one side.
 struct Measured {
@@ -96,15 +103,16 @@ struct Sides {
 }
 
 impl Sides {
-    /// Builds the example `name` and finds `crate/benches/python/<script>`.
-    fn build(name: &str, script: &str) -> Result<Sides> {
+    /// Builds the example `name` and finds `crate/benches/python/<script>`, which runs in the Python
+    /// environment of that name and list of requirements.
+    fn build(name: &str, script: &str, environment: (&str, &str)) -> Result<Sides> {
         say("building the benchmark");
         let mut build = cargo_command()?;
         build.args(["build", "--release", "--quiet", "-p", "spatialkit", "--example", name]);
         run(&mut build, "building the benchmark")?;
         let python = match std::env::var_os("SPATIALKIT_PYTHON") {
             Some(python) => PathBuf::from(python),
-            None => python_env("python", "tests/python/requirements.txt")?.program("python"),
+            None => python_env(environment.0, environment.1)?.program("python"),
         };
         Ok(Sides {
             python,

@@ -1,6 +1,6 @@
 //! `cargo xtask bench pp|neighbors|umap|leiden|rank_genes|moran`: the toolbox beside scanpy and squidpy.
 
-use super::{Found, Options, Sides, output};
+use super::{Found, Options, PYTHON, Sides, output};
 use crate::tools::{run, say, target_dir};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ const SIZES: [(&str, usize, usize); 2] = [("4k", 4_000, 5_000), ("50k", 50_000, 
 const GROWTH: [usize; 3] = [50_000, 158_000, 500_000];
 
 pub(super) fn toolbox(groups: &[&str], options: &Options) -> Result<ExitCode> {
-    let sides = Sides::build("bench-toolbox", "toolbox.py")?;
+    let sides = Sides::build("bench-toolbox", "toolbox.py", PYTHON)?;
     for (size, cells, genes) in SIZES {
         if options.growth || options.quick && size != "4k" {
             continue;

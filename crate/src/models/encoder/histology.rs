@@ -2,36 +2,12 @@
 
 use super::{Encoder, kept::Kept};
 use crate::error::{Error, Result};
-use crate::image::{Border, Image, SlideImage};
+use crate::image::{Border, Channels, Image, SlideImage};
 use ndarray::{Array2, ArrayView2};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// The order of the colours that an encoder sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Channels {
-    /// Red, green, blue: what encoders are trained on.
-    #[default]
-    Rgb,
-    /// Blue, green, red: what OpenCV reads, and what published code has given to encoders unchanged.
-    Bgr,
-}
-
-impl Channels {
-    /// A picture in this order.
-    fn of(self, image: &Image) -> Image {
-        match self {
-            Channels::Rgb => image.clone(),
-            Channels::Bgr => {
-                let mut image = image.clone();
-                image.pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|p| p.swap(0, 2));
-                image
-            }
-        }
-    }
-}
 
 /// A slide's image with the encoder that looks at it.
 ///
@@ -134,7 +110,7 @@ impl Histology {
         };
         let mut features = Array2::zeros((patches.len(), width));
         patches.for_each_batch(self.encoder.batch_size().max(1), |rows, images| {
-            let images: Vec<Image> = images.iter().map(|i| channels.of(i)).collect();
+            let images: Vec<Image> = images.iter().map(|image| ordered(image, channels)).collect();
             let keys: Vec<[u8; 32]> = images.iter().map(key).collect();
             let mut missing = Vec::new();
             for (i, (&row, key)) in rows.iter().zip(&keys).enumerate() {
@@ -162,6 +138,15 @@ impl Histology {
         })?;
         Ok(features)
     }
+}
+
+/// A picture whose red is what comes first in this order.
+fn ordered(image: &Image, channels: Channels) -> Image {
+    let mut image = image.clone();
+    if channels == Channels::Bgr {
+        image.pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|p| p.swap(0, 2));
+    }
+    image
 }
 
 /// What stands for a patch: its size and its pixels.

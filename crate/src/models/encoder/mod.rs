@@ -7,6 +7,15 @@
 //! Whatever implements [`Encoder`] can be used wherever features of an image are wanted: a vision
 //! transformer with weights from a file, or features of colour and texture that need none.
 
+mod histology;
+mod kept;
+mod texture;
+mod uni;
+
+pub use histology::Histology;
+pub use texture::TextureEncoder;
+pub use uni::VitEncoder;
+
 use crate::error::Result;
 use crate::image::Image;
 use ndarray::Array2;

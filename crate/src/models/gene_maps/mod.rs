@@ -30,3 +30,6 @@ pub use settings::Task;
 pub(super) use chunks::Chunk;
 pub(super) use run::{Learner, Predicted, run};
 pub(super) use settings::{Settings, settings_of};
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,13 @@ use super::settings::{Settings, Task};
 use super::{checkpoint, chunk_sizes};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
+use crate::io::read_checkpoint;
 use crate::nn::{Adam, Store};
 use crate::progress::Progress;
 use crate::rng::Rng;
 use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
 use sha2::{Digest, Sha256};
+use std::path::Path;
 use std::time::Instant;
 
 /// A network in training.
@@ -24,6 +26,8 @@ pub(crate) trait Learner {
     fn step(&mut self, chunk: &Chunk) -> Result<f64>;
     /// What the network makes of a chunk.
     fn predict(&self, chunk: &Chunk) -> Result<Predicted>;
+    /// Whether published weights hold a tensor of this name that the network has no use for.
+    fn is_unused(name: &str) -> bool;
     /// The parameters.
     fn store(&self) -> &Store;
     /// The optimizer.
@@ -126,6 +130,9 @@ pub(crate) fn run<L: Learner>(
 
     let steps = chunk_sizes(plan.training.len(), settings.chunk).len();
     let mut learner = learner(features.dim().2, expression.genes.len(), steps, &device)?;
+    if let Some(path) = &settings.weights {
+        load_weights(learner.store(), path, L::is_unused)?;
+    }
     let epochs = if L::SCHEDULED { settings.epochs } else { 0 };
     let identity = identity(method, epochs, settings, histology, spot_rows.view(), target.view());
     let mut losses = match &settings.checkpoint {
@@ -170,6 +177,13 @@ pub(crate) fn run<L: Learner>(
         losses,
         seconds,
     )
+}
+
+/// Sets every parameter of `store` from a file of weights.
+fn load_weights(store: &Store, path: &Path, is_unused: impl Fn(&str) -> bool) -> Result<()> {
+    let expected = store.iter().map(|(name, var)| (name, var.dims().to_vec()));
+    let tensors = read_checkpoint(path)?.state_dict()?.without(is_unused);
+    store.load_tensors(&tensors.into_exactly(&expected.collect::<Vec<_>>())?)
 }
 
 /// Points × scales × width.

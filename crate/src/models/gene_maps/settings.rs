@@ -1,8 +1,8 @@
 //! The settings that both methods have.
 
-use super::super::encoder::Channels;
 use super::grid::Grid;
 use crate::error::{Error, Result};
+use crate::image::Channels;
 use crate::nn::Device;
 use std::path::PathBuf;
 
@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     pub patches: Vec<usize>,
     pub channels: Channels,
     pub device: Device,
+    pub weights: Option<PathBuf>,
     pub checkpoint: Option<PathBuf>,
     pub checkpoint_every: usize,
 }
@@ -55,6 +56,7 @@ impl Settings {
             patches: patches.to_vec(),
             channels: Channels::Bgr,
             device: Device::Auto,
+            weights: None,
             checkpoint: None,
             checkpoint_every: 50,
         }
@@ -149,8 +151,8 @@ macro_rules! settings_of {
             /// The order of colours that the encoder sees. Default: [`Channels::Bgr`], as published: the
             /// image was read by OpenCV and never converted.
             ///
-            /// [`Channels::Bgr`]: crate::models::encoder::Channels::Bgr
-            pub fn channels(mut self, channels: $crate::models::encoder::Channels) -> Self {
+            /// [`Channels::Bgr`]: crate::image::Channels::Bgr
+            pub fn channels(mut self, channels: $crate::image::Channels) -> Self {
                 self.settings.channels = channels;
                 self
             }
@@ -158,6 +160,13 @@ macro_rules! settings_of {
             /// Where to train. Default: [`Device::Auto`](crate::nn::Device::Auto).
             pub fn device(mut self, device: $crate::nn::Device) -> Self {
                 self.settings.device = device;
+                self
+            }
+
+            /// Begins with the weights of an earlier training: a state dict of the published code (`.pth`)
+            /// or a safetensors file of the same names. With no epochs the network only predicts.
+            pub fn weights(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+                self.settings.weights = Some(path.into());
                 self
             }
 

@@ -103,6 +103,10 @@ impl Learner for Trainer {
         })
     }
 
+    fn is_unused(_: &str) -> bool {
+        false
+    }
+
     fn store(&self) -> &Store {
         self.store()
     }

@@ -76,6 +76,9 @@ struct Scheduled {
     rates: Vec<f64>,
 }
 
+/// Parts of the published network whose results it throws away.
+const UNUSED: [&str; 5] = ["x_embed.", "y_embed.", "trans.", "gene_head.", "layer_norm."];
+
 impl Learner for Scheduled {
     const SCHEDULED: bool = true;
 
@@ -94,6 +97,10 @@ impl Learner for Scheduled {
             hidden: to_array(&output.hidden)?,
             attention: Some(to_array(&output.attention)?),
         })
+    }
+
+    fn is_unused(name: &str) -> bool {
+        UNUSED.iter().any(|part| name.starts_with(part)) || name.ends_with(".num_batches_tracked")
     }
 
     fn store(&self) -> &Store {
