@@ -4,7 +4,7 @@
 //! is best. With the few rows of a training step, rearranging would take longer than multiplying: there
 //! W is read once as it lies, and every product is a dot product of two rows.
 
-use super::dots::{TILE, Vectors, tile, vectors};
+use super::dots::{TILE, Vectors, dots, vectors};
 use super::math::{gelu, gelu_slope, sigmoid, tanh};
 use super::simd::vectorised;
 use super::{Threads, mat, matmul};
@@ -25,7 +25,7 @@ pub(crate) enum Activation {
 }
 
 /// Up to so many rows are multiplied as dot products.
-const FEW: usize = 96;
+const FEW: usize = 192;
 /// Rows of W that one task takes.
 const TASK: usize = 64;
 /// Numbers that one task of an element-wise pass takes.
@@ -71,9 +71,7 @@ fn few(vectors: Vectors, (n, inner, out): Sizes, x: &[f32], w: &[f32], y: &mut [
     let mut turned = vec![0f32; out * n];
     turned.par_chunks_mut(TASK * n).zip(w.par_chunks(TASK * inner)).for_each(|(turned, w)| {
         for (turned, w) in turned.chunks_mut(TILE.0 * n).zip(w.chunks(TILE.0 * inner)) {
-            for (j, x) in x.chunks(TILE.1 * inner).enumerate() {
-                tile(vectors, inner, w, x, &mut turned[j * TILE.1..], n);
-            }
+            dots(vectors, inner, w, x, turned, n);
         }
     });
     y.par_chunks_mut(out).with_min_len(8).enumerate().for_each(|(r, y)| {

@@ -1,7 +1,10 @@
 //! Dot products of every row of one matrix with every row of another, both read as they lie.
 
 /// Rows of W and rows of x whose dot products are made together: 24 sums, as many as fit the registers.
-pub(super) const TILE: (usize, usize) = (4, 6);
+pub(super) const TILE: (usize, usize) = (8, 3);
+/// Numbers of a row that are taken together, so that the rows of W stay in the first-level cache while
+/// those of x pass.
+const DEPTH: usize = 1024;
 
 /// What the machine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +31,9 @@ pub(super) fn vectors() -> Option<Vectors> {
     None
 }
 
-/// Dot products of up to 4 rows of `w` with up to 6 rows of `x`, of `inner` numbers each, into
-/// `turned[i * n + j]` for row i of `w` and row j of `x`.
-pub(super) fn tile(
+/// Dot products of up to 8 rows of `w` with every row of `x`, of `inner` numbers each, into
+/// `turned[i * n + j]` for row i of `w` and row j of the `n` rows of `x`.
+pub(super) fn dots(
     vectors: Vectors,
     inner: usize,
     w: &[f32],
@@ -40,20 +43,30 @@ pub(super) fn tile(
 ) {
     #[cfg(target_arch = "x86_64")]
     {
-        let (rows_w, rows_x) = (w.len() / inner, x.len() / inner);
-        assert!((1..=TILE.0).contains(&rows_w) && (1..=TILE.1).contains(&rows_x));
-        // What is missing is repeated; its sums are not used.
-        let ws = std::array::from_fn(|i| &w[i.min(rows_w - 1) * inner..][..inner]);
-        let xs = std::array::from_fn(|j| &x[j.min(rows_x - 1) * inner..][..inner]);
-        // SAFETY: `vectors` comes from detection.
-        let sums = unsafe {
-            match vectors {
-                Vectors::Avx512 => x86::tile_512(ws, xs),
-                Vectors::Avx2 => x86::tile_256(ws, xs),
+        let rows_w = w.len() / inner;
+        assert!((1..=TILE.0).contains(&rows_w) && turned.len() >= rows_w * n);
+        for start in (0..inner).step_by(DEPTH) {
+            let depth = DEPTH.min(inner - start);
+            // What is missing is repeated; its sums are not used.
+            let row = |r: usize| r * inner + start..r * inner + start + depth;
+            let ws = std::array::from_fn(|i| &w[row(i.min(rows_w - 1))]);
+            for first in (0..n).step_by(TILE.1) {
+                let rows_x = TILE.1.min(n - first);
+                let xs = std::array::from_fn(|j| &x[row(first + j.min(rows_x - 1))]);
+                // SAFETY: `vectors` comes from detection.
+                let sums = unsafe {
+                    match vectors {
+                        Vectors::Avx512 => x86::tile_512(ws, xs),
+                        Vectors::Avx2 => x86::tile_256(ws, xs),
+                    }
+                };
+                for (i, sums) in sums.iter().enumerate().take(rows_w) {
+                    let target = &mut turned[i * n + first..][..rows_x];
+                    for (t, &s) in target.iter_mut().zip(sums) {
+                        *t = if start == 0 { s } else { *t + s };
+                    }
+                }
             }
-        };
-        for (i, sums) in sums.iter().enumerate().take(rows_w) {
-            turned[i * n..][..rows_x].copy_from_slice(&sums[..rows_x]);
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -70,44 +83,44 @@ mod x86 {
     type Rows<'a, const N: usize> = [&'a [f32]; N];
 
     #[target_feature(enable = "avx512f")]
-    pub(super) fn tile_512(w: Rows<4>, x: Rows<6>) -> [[f32; 6]; 4] {
-        let inner = w[0].len();
-        let whole = inner / 16 * 16;
-        let mut sums = [[_mm512_setzero_ps(); 6]; 4];
+    pub(super) fn tile_512(w: Rows<8>, x: Rows<3>) -> [[f32; 3]; 8] {
+        let depth = w[0].len();
+        let whole = depth / 16 * 16;
+        let mut sums = [[_mm512_setzero_ps(); 3]; 8];
         for k in (0..whole).step_by(16) {
-            // SAFETY: every row has `inner` numbers, and k + 16 ≤ inner.
+            // SAFETY: every row has `depth` numbers, and k + 16 ≤ depth.
             let load = |row: &[f32]| unsafe { _mm512_loadu_ps(row.as_ptr().add(k)) };
-            let ws = [load(w[0]), load(w[1]), load(w[2]), load(w[3])];
-            for j in 0..6 {
-                let x = load(x[j]);
-                for i in 0..4 {
-                    sums[i][j] = _mm512_fmadd_ps(ws[i], x, sums[i][j]);
+            let xs = [load(x[0]), load(x[1]), load(x[2])];
+            for i in 0..8 {
+                let w = load(w[i]);
+                for j in 0..3 {
+                    sums[i][j] = _mm512_fmadd_ps(w, xs[j], sums[i][j]);
                 }
             }
         }
-        let mut out = [[0f32; 6]; 4];
-        for i in 0..4 {
-            for j in 0..6 {
+        let mut out = [[0f32; 3]; 8];
+        for i in 0..8 {
+            for j in 0..3 {
                 out[i][j] = _mm512_reduce_add_ps(sums[i][j]) + rest(w[i], x[j], whole);
             }
         }
         out
     }
 
-    /// With 16 registers: two passes over the rows of `x`, each for 4 × 3 sums.
+    /// With 16 registers: two passes, each for 4 × 3 sums.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn tile_256(w: Rows<4>, x: Rows<6>) -> [[f32; 6]; 4] {
-        let inner = w[0].len();
-        let whole = inner / 8 * 8;
-        let mut out = [[0f32; 6]; 4];
-        for half in [0, 3] {
+    pub(super) fn tile_256(w: Rows<8>, x: Rows<3>) -> [[f32; 3]; 8] {
+        let depth = w[0].len();
+        let whole = depth / 8 * 8;
+        let mut out = [[0f32; 3]; 8];
+        for half in [0, 4] {
             let mut sums = [[_mm256_setzero_ps(); 3]; 4];
             for k in (0..whole).step_by(8) {
-                // SAFETY: every row has `inner` numbers, and k + 8 ≤ inner.
+                // SAFETY: every row has `depth` numbers, and k + 8 ≤ depth.
                 let load = |row: &[f32]| unsafe { _mm256_loadu_ps(row.as_ptr().add(k)) };
-                let xs = [load(x[half]), load(x[half + 1]), load(x[half + 2])];
+                let xs = [load(x[0]), load(x[1]), load(x[2])];
                 for i in 0..4 {
-                    let w = load(w[i]);
+                    let w = load(w[half + i]);
                     for j in 0..3 {
                         sums[i][j] = _mm256_fmadd_ps(w, xs[j], sums[i][j]);
                     }
@@ -120,7 +133,7 @@ mod x86 {
                     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[i][j]) };
                     let [a, b, c, d, e, f, g, h] = lanes;
                     let sum = ((a + e) + (c + g)) + ((b + f) + (d + h));
-                    out[i][half + j] = sum + rest(w[i], x[half + j], whole);
+                    out[half + i][j] = sum + rest(w[half + i], x[j], whole);
                 }
             }
         }
