@@ -3,19 +3,34 @@
 //!
 //! An [`Image`] is 8-bit RGB in rows from the top, as Pillow and every reader of Visium folders
 //! have it; a [`Raster`] has the channels and the depth of its file, as [`read_image`] finds them in
-//! PNG, JPEG, TIFF and OME-TIFF. Drawing on pictures is in [`pl`](crate::pl).
+//! PNG, JPEG, TIFF and OME-TIFF; a [`SlideImage`] is a picture that may be larger than the memory,
+//! of which windows and [`Patches`] around spots are read. Drawing on pictures is in
+//! [`pl`](crate::pl).
 
 mod jpeg;
+mod mask;
 mod ome;
+mod on_tissue;
+mod patch;
 mod raster;
 mod resize;
+mod slide;
+mod texture;
 mod tiff;
 mod tissue;
+mod transform;
 
+pub use mask::{Mask, tissue_mask};
+pub use on_tissue::{BetterScale, OnTissue, ScaleCheck, Verdict, check_scale, spots_on_tissue};
+pub use patch::Patches;
 pub use raster::{Raster, read_image};
 pub use resize::Filter;
+pub use slide::{Border, SlideImage};
+pub(crate) use texture::fft2;
+pub use texture::{Channels, GLCM_PROPERTIES, Glcm, GlcmScratch, glcm, glcm_offsets, log_fft};
 pub(crate) use tissue::spot_diameter;
 pub use tissue::{Resolution, Tissue, libraries, tissue};
+pub use transform::Transform;
 
 use crate::anndata::{Value, Values};
 use crate::error::{Error, Result};

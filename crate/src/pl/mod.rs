@@ -15,6 +15,7 @@
 //! | function | shows |
 //! |---|---|
 //! | [`spatial`] ([`spatial_scatter`]), [`spatial_graph`], [`spatial_libraries`] | spots on the tissue, by category or number |
+//! | [`spots_on_tissue`] | whether spots lie on the tissue of their image |
 //! | [`embedding`] ([`scatter`], [`umap`], [`tsne`], [`pca`]), [`scatter_xy`] | points of an embedding, or x against y |
 //! | [`violin`] | distributions by groups, with tests between them |
 //! | [`dotplot`], [`matrixplot`], [`stacked_violin`] | genes by groups of cells |
@@ -58,6 +59,7 @@ mod marked;
 mod matrixplot;
 mod neighbourhood;
 mod norm;
+mod on_tissue;
 mod options;
 mod palette;
 mod panel;
@@ -98,6 +100,7 @@ pub use matrixplot::{MatrixPlot, matrixplot};
 pub use neighbourhood::{
     CentralityPlot, CoOccurrencePlot, RipleyPlot, centrality_scores, co_occurrence, ripley,
 };
+pub use on_tissue::spots_on_tissue;
 pub use options::LegendLoc;
 pub use palette::{
     Cmap, Color, Palette, cmap_names, colorblind_colors, default_colors, palette_names,
