@@ -17,7 +17,7 @@ pub use texture::TextureEncoder;
 pub use uni::VitEncoder;
 
 use crate::error::Result;
-use crate::image::Image;
+use crate::image::{Channels, Image};
 use ndarray::Array2;
 
 /// Makes a vector of numbers of each patch of an image.
@@ -39,6 +39,12 @@ pub trait Encoder: Send + Sync {
     /// [`Error::Data`](crate::Error::Data) for a patch without pixels;
     /// [`Error::Interrupted`](crate::Error::Interrupted); those of the device.
     fn encode(&self, patches: &[Image]) -> Result<Array2<f32>>;
+
+    /// The order of colours in which the published code of HisToSGE and SpaMCAF gives patches to it. An
+    /// encoder that they do not use gets red first.
+    fn published_channels(&self) -> Channels {
+        Channels::Rgb
+    }
 
     /// How many patches are best given at once.
     fn batch_size(&self) -> usize {

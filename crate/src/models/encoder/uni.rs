@@ -3,7 +3,7 @@
 use super::super::vit::{Vit, VitConfig};
 use super::Encoder;
 use crate::error::Result;
-use crate::image::{Image, Transform};
+use crate::image::{Channels, Image, Transform};
 use crate::io::read_checkpoint;
 use crate::nn::{Device, to_array};
 use candle_core::Tensor;
@@ -125,6 +125,11 @@ impl Encoder for VitEncoder {
             rows.assign(&to_array(&self.vit.forward(&images)?)?);
         }
         Ok(out)
+    }
+
+    /// OpenCV's, which was never converted.
+    fn published_channels(&self) -> Channels {
+        Channels::Bgr
     }
 
     fn batch_size(&self) -> usize {

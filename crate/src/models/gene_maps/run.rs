@@ -193,9 +193,10 @@ fn features(
     pixels: ArrayView2<f64>,
 ) -> Result<Array3<f32>> {
     let width = histology.encoder().width();
+    let channels = settings.channels.unwrap_or_else(|| histology.encoder().published_channels());
     let mut all = Array3::zeros((pixels.nrows(), settings.patches.len(), width));
     for (k, &size) in settings.patches.iter().enumerate() {
-        let features = histology.features(pixels, size, settings.channels)?;
+        let features = histology.features(pixels, size, channels)?;
         if features.iter().any(|v| !v.is_finite()) {
             let reason = format!("holds features that are no numbers, of patches of {size} pixels");
             return Err(Error::data(histology.encoder().name(), reason));

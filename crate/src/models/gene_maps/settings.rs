@@ -36,7 +36,8 @@ pub(crate) struct Settings {
     pub n_top_genes: usize,
     pub chunk: usize,
     pub patches: Vec<usize>,
-    pub channels: Channels,
+    /// Where this is `None`, what the published code gives to the encoder.
+    pub channels: Option<Channels>,
     pub device: Device,
     pub weights: Option<PathBuf>,
     pub checkpoint: Option<PathBuf>,
@@ -54,7 +55,7 @@ impl Settings {
             n_top_genes: 1000,
             chunk: 50,
             patches: patches.to_vec(),
-            channels: Channels::Bgr,
+            channels: None,
             device: Device::Auto,
             weights: None,
             checkpoint: None,
@@ -148,12 +149,10 @@ macro_rules! settings_of {
                 self
             }
 
-            /// The order of colours that the encoder sees. Default: [`Channels::Bgr`], as published: the
-            /// image was read by OpenCV and never converted.
-            ///
-            /// [`Channels::Bgr`]: crate::image::Channels::Bgr
+            /// The order of colours that the encoder sees. Default: blue first for a vision transformer, as
+            /// published (the image was read by OpenCV and never converted); red first for others.
             pub fn channels(mut self, channels: $crate::image::Channels) -> Self {
-                self.settings.channels = channels;
+                self.settings.channels = Some(channels);
                 self
             }
 
