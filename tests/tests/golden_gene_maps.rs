@@ -1,6 +1,8 @@
 //! The networks of HisToSGE and SpaMCAF against the published code's own numbers.
 
 use candle_core::{DType, Device, Tensor};
+use ndarray::{Array2, s};
+use spatialkit::models::gene_maps::{Dense, chunk_sizes};
 use spatialkit::models::{histosge, spamcaf};
 use spatialkit::nn::Store;
 use spatialkit_tests::{Golden, abs, compare, formula, golden, rel};
@@ -176,4 +178,42 @@ fn spamcafs_rates_match_c4() {
         let name = format!("out.lr_E{epochs}_L{steps_per_epoch}");
         compare(&name, schedule.rates(), g.vec(&name), rel(1e-9));
     }
+}
+
+#[test]
+fn chunks_match_b4() {
+    let g = golden("histosge/b4_chunking");
+    let expected: Vec<usize> = g.ints("out.sizes_137").iter().map(|&n| n as usize).collect();
+    assert_eq!(chunk_sizes(137, 50), expected);
+    let meta = g.meta();
+    for (n, sizes) in meta["chunk_sizes"].as_object().expect("sizes by number of spots") {
+        let sizes: Vec<usize> = sizes
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|v| v.as_u64().unwrap() as usize)
+            .collect();
+        assert_eq!(chunk_sizes(n.parse().unwrap(), 50), sizes);
+    }
+}
+
+/// The published grid around spots at `centers` and `pixels` against the stored one.
+fn compare_grid(g: &Golden, centers: Array2<f64>, factor: usize) {
+    let spots: Vec<[f64; 2]> = centers.outer_iter().map(|c| [c[0], c[1]]).collect();
+    let pixels = g.matrix("in.spatial");
+    let dense = Dense::published_pixels(&spots, pixels.view(), factor).unwrap();
+    let got = dense.centers.iter().flatten().copied();
+    compare("columns and rows", got, g.vec("out.fill_coord"), abs(0.0));
+    compare("pixels", dense.pixels.iter().copied(), g.vec("out.fill_spatial"), abs(0.0));
+}
+
+#[test]
+fn denser_grids_match_b5_and_c6() {
+    // The published function for square grids adds in place, to the very array that was stored as the
+    // input: its first copies in the other output are the input as it was.
+    let g = golden("histosge/b5_generation_coords");
+    let spots = g.matrix("out.fill_coord").slice(s![..6, ..]).to_owned();
+    compare_grid(&g, spots, 4);
+    let g = golden("spamcaf/c6_dataset");
+    compare_grid(&g, g.matrix("in.coord"), 8);
 }
