@@ -206,6 +206,31 @@ pub(super) fn describe_content(path: &Path) -> String {
     "its content is of another kind".into()
 }
 
+/// Whether an entry of a zip archive is deflated, or stored as it is.
+///
+/// # Errors
+/// [`Error::Format`] for another compression, or when it is encrypted.
+pub(super) fn is_deflated(
+    path: &Path,
+    name: &str,
+    method: zip::CompressionMethod,
+    encrypted: bool,
+) -> Result<bool> {
+    let deflated = match method {
+        zip::CompressionMethod::Stored => false,
+        zip::CompressionMethod::Deflated => true,
+        other => {
+            let reason = format!("entry `{name}` is compressed with {other:?}");
+            return Err(Error::format(path, reason)
+                .with_hint("Repack the archive with stored or deflated entries"));
+        }
+    };
+    if encrypted {
+        return Err(Error::format(path, format!("entry `{name}` is encrypted")));
+    }
+    Ok(deflated)
+}
+
 /// Where what can be made or fetched again is kept: `SPATIALKIT_CACHE`, or else the platform's folder
 /// for such things.
 pub(crate) fn cache_folder() -> PathBuf {

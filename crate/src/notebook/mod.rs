@@ -50,6 +50,17 @@ impl Bundle {
         self.with("text/html", html.into())
     }
 
+    /// A table of names and values with a caption, as HTML; both are escaped.
+    pub(crate) fn table(self, caption: &str, rows: Vec<(&str, String)>) -> Self {
+        let row = |(name, value): (&str, String)| {
+            let (name, value) = (escape_html(name), escape_html(&value));
+            format!("<tr><th style=\"text-align:left\">{name}</th><td>{value}</td></tr>")
+        };
+        let rows: String = rows.into_iter().map(row).collect();
+        let caption = escape_html(caption);
+        self.html(format!("<table><caption><b>{caption}</b></caption>{rows}</table>"))
+    }
+
     /// Markdown.
     pub fn markdown(self, text: impl Into<String>) -> Self {
         self.with("text/markdown", text.into())

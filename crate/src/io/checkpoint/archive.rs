@@ -71,18 +71,7 @@ fn entries(path: &Path, file: &File, size: u64) -> Result<HashMap<String, Piece>
     for i in 0..archive.len() {
         let entry = archive.by_index_data(i).map_err(|e| damaged(&e))?;
         let name = entry.name().map_err(|e| damaged(&e))?.into_owned();
-        let deflated = match entry.compression() {
-            zip::CompressionMethod::Stored => false,
-            zip::CompressionMethod::Deflated => true,
-            other => {
-                let reason = format!("entry `{name}` is compressed with {other:?}");
-                return Err(Error::format(path, reason)
-                    .with_hint("Repack the archive with stored or deflated entries"));
-            }
-        };
-        if entry.encrypted() {
-            return Err(Error::format(path, format!("entry `{name}` is encrypted")));
-        }
+        let deflated = files::is_deflated(path, &name, entry.compression(), entry.encrypted())?;
         let (header, stored) = (entry.header_start(), entry.compressed_size());
         let piece = Piece::entry(header, stored, entry.size(), deflated, entry.crc32(), size);
         entries.insert(name.clone(), piece.map_err(|e| damaged(&format!("entry `{name}` {e}")))?);

@@ -58,18 +58,7 @@ impl Storage {
             if entry.is_dir() {
                 continue;
             }
-            let deflated = match entry.compression() {
-                zip::CompressionMethod::Stored => false,
-                zip::CompressionMethod::Deflated => true,
-                other => {
-                    let reason = format!("entry `{name}` is compressed with {other:?}");
-                    return Err(Error::format(path, reason)
-                        .with_hint("Repack the archive with stored or deflated entries"));
-                }
-            };
-            if entry.encrypted() {
-                return Err(Error::format(path, format!("entry `{name}` is encrypted")));
-            }
+            let deflated = files::is_deflated(path, &name, entry.compression(), entry.encrypted())?;
             // An archive that was appended to holds a key again and again: the last is valid, and
             // the only one that the directory still gives.
             let (header, stored, size) =

@@ -3,8 +3,9 @@
 
 use super::run::Learner;
 use crate::error::{Error, Result};
+use crate::io::write_safetensors;
 use candle_core::{Device, Tensor};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Writes the state behind `losses.len()` epochs, beside an earlier file and in its place.
@@ -19,11 +20,7 @@ pub(super) fn save(path: &Path, run: &[u8], learner: &impl Learner, losses: &[f6
     tensors.insert("steps".into(), Tensor::new(steps as i64, &cpu)?);
     tensors.insert("losses".into(), Tensor::new(losses, &cpu)?);
     tensors.insert("run".into(), Tensor::new(run, &cpu)?);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(path, e))?;
-    candle_core::safetensors::save(&tensors, beside.path())?;
-    beside.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
+    write_safetensors(path, &tensors, &BTreeMap::new())
 }
 
 /// Brings a learner into the state of a file, if there is one; returns the losses so far.

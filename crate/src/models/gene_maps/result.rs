@@ -194,12 +194,7 @@ impl fmt::Display for GeneMapFit {
 
 impl Rich for GeneMapFit {
     fn bundle(&self) -> Result<Bundle> {
-        let row = |(name, value): (&str, String)| {
-            format!("<tr><th style=\"text-align:left\">{name}</th><td>{value}</td></tr>")
-        };
-        let rows: String = self.rows().into_iter().map(row).collect();
-        let html = format!("<table><caption><b>{}</b></caption>{rows}</table>", self.method);
-        Ok(Bundle::new().text(self.to_string()).html(html))
+        Ok(Bundle::new().text(self.to_string()).table(self.method, self.rows()))
     }
 }
 shows_itself!(GeneMapFit);

@@ -133,10 +133,14 @@ pub(crate) fn run<L: Learner>(
     if let Some(path) = &settings.weights {
         load_weights(learner.store(), path, L::is_unused)?;
     }
-    let epochs = if L::SCHEDULED { settings.epochs } else { 0 };
-    let identity = identity(method, epochs, settings, histology, spot_rows.view(), target.view());
-    let mut losses = match &settings.checkpoint {
-        Some(path) => checkpoint::load(path, &identity, &mut learner)?,
+    // The file of the state, and what makes this run this one.
+    let state = settings.checkpoint.as_ref().map(|path| {
+        let epochs = if L::SCHEDULED { settings.epochs } else { 0 };
+        let (features, target) = (spot_rows.view(), target.view());
+        (path, identity(method, epochs, settings, histology, features, target))
+    });
+    let mut losses = match &state {
+        Some((path, identity)) => checkpoint::load(path, identity, &mut learner)?,
         None => Vec::new(),
     };
     let chunks =
@@ -151,10 +155,10 @@ pub(crate) fn run<L: Learner>(
         losses.push(sum / spot_centers.len() as f64);
         bar.metric("loss", losses[epoch]);
         let last = epoch + 1 == settings.epochs;
-        if let Some(path) = &settings.checkpoint
+        if let Some((path, identity)) = &state
             && (last || (epoch + 1).is_multiple_of(settings.checkpoint_every))
         {
-            checkpoint::save(path, &identity, &learner, &losses)?;
+            checkpoint::save(path, identity, &learner, &losses)?;
         }
         bar.tick(1)?;
     }

@@ -8,7 +8,7 @@ use super::network::{Batch, Block, Network, Output};
 use crate::error::Result;
 use crate::nn::fused::{
     Activation, Gradient, Gradients, Heads, add_to, dense, dense_back, gelu_back, gelu_of, held,
-    linear, linear_back, norm_back, normed,
+    linear, linear_back, norm_back, normed, squared_error_behind_relu,
 };
 use candle_core::{Device, Tensor};
 
@@ -50,15 +50,7 @@ pub(super) fn predict(network: &Network, batch: &Batch) -> Result<Output> {
 pub(super) fn step(network: &Network, batch: &Batch, target: &[f32]) -> Result<(f64, Gradients)> {
     let mut trace = forward(network, batch)?;
     let mut gradients = Gradients::new();
-    let count = trace.genes.len() as f64;
-    let mut loss = 0.0;
-    // Of the loss through the last ReLU.
-    let mut g = std::mem::take(&mut trace.genes);
-    for (g, &t) in g.iter_mut().zip(target) {
-        let apart = *g - t;
-        loss += f64::from(apart) * f64::from(apart);
-        *g = if *g > 0.0 { (2.0 / count) as f32 * apart } else { 0.0 };
-    }
+    let (loss, g) = squared_error_behind_relu(std::mem::take(&mut trace.genes), target);
 
     let d_normed = linear_back(&mut gradients, "gene_head.3", &network.head2, g, trace.normed)?;
     let mut d_wide =
@@ -71,7 +63,7 @@ pub(super) fn step(network: &Network, batch: &Batch, target: &[f32]) -> Result<(
     let rows = |index: &[u32]| Gradient::Rows { index: index.to_vec(), rows: g.clone() };
     gradients.insert("x_embed.weight".into(), rows(&batch.columns));
     gradients.insert("y_embed.weight".into(), rows(&batch.rows));
-    Ok((loss / count, gradients))
+    Ok((loss, gradients))
 }
 
 fn forward(network: &Network, batch: &Batch) -> Result<Trace> {

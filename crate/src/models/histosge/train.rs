@@ -3,7 +3,7 @@
 use super::network::{Batch, Network, NetworkConfig, is_trained};
 use super::step::step;
 use crate::error::{Error, Result};
-use crate::nn::fused::held;
+use crate::nn::fused::{gradient_tensors, held};
 use crate::nn::{Adam, AdamConfig, Store, fused};
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
@@ -89,10 +89,7 @@ impl Trainer {
         if fused::usable(&batch.features) {
             let target = target.contiguous()?;
             let (loss, gradients) = step(&self.network, batch, &held(&target)?)?;
-            let tensor = |(name, g): (&String, &fused::Gradient)| -> Result<_> {
-                Ok((name.clone(), g.to_tensor(self.store.get(name)?.dims())?))
-            };
-            return Ok((loss, gradients.iter().map(tensor).collect::<Result<_>>()?));
+            return Ok((loss, gradient_tensors(&self.store, &gradients)?));
         }
         let loss = self.network.plain_loss(batch, target)?;
         let found = loss.backward()?;

@@ -6,7 +6,8 @@ use super::network::{BEFORE, GATES, HEAD, LAST, Network, Output, Step};
 use crate::error::Result;
 use crate::nn::fused::{
     Activation, Columns, Gradient, Gradients, Norm, add_to, gelu_back, gelu_of, held, linear,
-    linear_back, linear_gradients, norm_back, normed, sigmoid_of, tanh_of,
+    linear_back, linear_gradients, norm_back, normed, sigmoid_of, squared_error_behind_relu,
+    tanh_of,
 };
 use crate::nn::{BATCH_EPSILON, Dropout};
 use candle_core::{Device, Tensor};
@@ -76,14 +77,7 @@ pub(super) fn step(
     let d = network.config().features;
     let mut trace = forward(network, features, Some(at))?;
     let mut gradients = Gradients::new();
-    let count = trace.genes.len() as f64;
-    let mut loss = 0.0;
-    let mut g = std::mem::take(&mut trace.genes);
-    for (g, &t) in g.iter_mut().zip(target) {
-        let apart = *g - t;
-        loss += f64::from(apart) * f64::from(apart);
-        *g = if *g > 0.0 { (2.0 / count) as f32 * apart } else { 0.0 };
-    }
+    let (loss, g) = squared_error_behind_relu(std::mem::take(&mut trace.genes), target);
 
     // The head, from its end. `behind` is what each layer made.
     let mut statistics = Vec::new();
@@ -152,7 +146,7 @@ pub(super) fn step(
         }
         g = linear_back(&mut gradients, name, layer, d_linear, trace.input)?;
     }
-    Ok(Found { loss: loss / count, gradients, statistics })
+    Ok(Found { loss, gradients, statistics })
 }
 
 fn forward(network: &Network, features: &Tensor, training: Option<Step>) -> Result<Trace> {

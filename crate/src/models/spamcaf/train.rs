@@ -3,7 +3,7 @@
 use super::network::{Network, NetworkConfig, Step, is_trained};
 use super::step::step;
 use crate::error::{Error, Result};
-use crate::nn::fused::held;
+use crate::nn::fused::{gradient_tensors, held};
 use crate::nn::{Adam, AdamConfig, Store, fused};
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
@@ -99,11 +99,7 @@ impl Trainer {
         if fused::usable(features) {
             let target = target.contiguous()?;
             let found = step(&network, features, &held(&target)?, at)?;
-            let tensor = |(name, g): (&String, &fused::Gradient)| -> Result<_> {
-                Ok((name.clone(), g.to_tensor(self.store.get(name)?.dims())?))
-            };
-            let gradients = found.gradients.iter().map(tensor).collect::<Result<_>>()?;
-            return Ok((found.loss, gradients));
+            return Ok((found.loss, gradient_tensors(&self.store, &found.gradients)?));
         }
         let loss = (network.plain(features, Some(at))?.0.genes - target)?.sqr()?.mean_all()?;
         let found = loss.backward()?;

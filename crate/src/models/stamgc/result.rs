@@ -172,12 +172,7 @@ impl fmt::Display for StamgcFit {
 
 impl Rich for StamgcFit {
     fn bundle(&self) -> Result<Bundle> {
-        let row = |(name, value): (&str, String)| {
-            format!("<tr><th style=\"text-align:left\">{name}</th><td>{value}</td></tr>")
-        };
-        let rows: String = self.rows().into_iter().map(row).collect();
-        let html = format!("<table><caption><b>STAMGC</b></caption>{rows}</table>");
-        Ok(Bundle::new().text(self.to_string()).html(html))
+        Ok(Bundle::new().text(self.to_string()).table("STAMGC", self.rows()))
     }
 }
 shows_itself!(StamgcFit);

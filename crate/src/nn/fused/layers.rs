@@ -3,8 +3,10 @@
 use super::{Activation, Gradient, Norm, column_sums, dense, dense_back, held};
 use super::{layer_norm as norm_rows, layer_norm_back as norm_rows_back};
 use crate::error::Result;
-use crate::nn::{LayerNorm, Linear};
+use crate::nn::{LayerNorm, Linear, Store};
+use candle_core::Tensor;
 use indexmap::IndexMap;
+use std::collections::HashMap;
 
 /// Gradients by the names of the parameters.
 pub(crate) type Gradients = IndexMap<String, Gradient>;
@@ -75,6 +77,29 @@ pub(crate) fn norm_back(
     gradients.insert(format!("{name}.weight"), Gradient::Values(dw));
     gradients.insert(format!("{name}.bias"), Gradient::Values(db));
     Ok(dx)
+}
+
+/// The mean squared error of what a last ReLU made, and its gradient before the ReLU.
+pub(crate) fn squared_error_behind_relu(made: Vec<f32>, target: &[f32]) -> (f64, Vec<f32>) {
+    let count = made.len() as f64;
+    let (mut loss, mut g) = (0.0, made);
+    for (g, &t) in g.iter_mut().zip(target) {
+        let apart = *g - t;
+        loss += f64::from(apart) * f64::from(apart);
+        *g = if *g > 0.0 { (2.0 / count) as f32 * apart } else { 0.0 };
+    }
+    (loss / count, g)
+}
+
+/// All gradients, each in the shape of its parameter in `store`.
+pub(crate) fn gradient_tensors(
+    store: &Store,
+    gradients: &Gradients,
+) -> Result<HashMap<String, Tensor>> {
+    let tensor = |(name, g): (&String, &Gradient)| -> Result<_> {
+        Ok((name.clone(), g.to_tensor(store.get(name)?.dims())?))
+    };
+    gradients.iter().map(tensor).collect()
 }
 
 /// x += y.

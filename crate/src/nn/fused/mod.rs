@@ -29,7 +29,8 @@ pub(crate) use dense::{
 };
 pub(crate) use gradient::Gradient;
 pub(crate) use layers::{
-    Gradients, add_to, linear, linear_back, linear_gradients, norm_back, normed,
+    Gradients, add_to, gradient_tensors, linear, linear_back, linear_gradients, norm_back, normed,
+    squared_error_behind_relu,
 };
 pub(crate) use linear::{LinearGradients, LinearOp};
 pub(crate) use norm::{Columns, Norm, add_and_norm, layer_norm, layer_norm_back};

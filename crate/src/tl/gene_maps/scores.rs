@@ -285,12 +285,7 @@ impl fmt::Display for GeneMapScores {
 
 impl Rich for GeneMapScores {
     fn bundle(&self) -> Result<Bundle> {
-        let row = |(name, value): (&str, String)| {
-            format!("<tr><th style=\"text-align:left\">{name}</th><td>{value}</td></tr>")
-        };
-        let rows: String = self.rows().into_iter().map(row).collect();
-        let html = format!("<table><caption><b>Gene map</b></caption>{rows}</table>");
-        Ok(Bundle::new().text(self.to_string()).html(html))
+        Ok(Bundle::new().text(self.to_string()).table("Gene map", self.rows()))
     }
 }
 shows_itself!(GeneMapScores);

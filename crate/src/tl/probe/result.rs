@@ -2,7 +2,7 @@
 
 use crate::anndata::{Column, Frame};
 use crate::error::Result;
-use crate::notebook::{Bundle, Rich, escape_html, shows_itself};
+use crate::notebook::{Bundle, Rich, shows_itself};
 use crate::tl::Classification;
 use std::fmt;
 
@@ -154,13 +154,7 @@ impl fmt::Display for ProbeFit {
 
 impl Rich for ProbeFit {
     fn bundle(&self) -> Result<Bundle> {
-        let row = |(name, value): (&str, String)| {
-            let value = escape_html(&value);
-            format!("<tr><th style=\"text-align:left\">{name}</th><td>{value}</td></tr>")
-        };
-        let rows: String = self.rows().into_iter().map(row).collect();
-        let html = format!("<table><caption><b>Linear probe</b></caption>{rows}</table>");
-        Ok(Bundle::new().text(self.to_string()).html(html))
+        Ok(Bundle::new().text(self.to_string()).table("Linear probe", self.rows()))
     }
 }
 shows_itself!(ProbeFit);
