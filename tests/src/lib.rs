@@ -5,6 +5,7 @@
 //! and at which tolerance it must be met. [`golden`] reads a case, [`compare`] checks against it.
 
 pub mod notebooks;
+pub mod pictures;
 
 use flate2::read::GzDecoder;
 use ndarray::{Array2, ArrayD, IxDyn};

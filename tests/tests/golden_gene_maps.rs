@@ -135,6 +135,7 @@ fn spamcaf_trains_as_c5() {
         hidden: 48,
         dropout: 0.0,
         gate_dropout: 0.0,
+        ..Default::default()
     };
     let mut trainer = spamcaf::Trainer::new(config, 1, &Device::Cpu).unwrap();
     trainer.store().load_tensors(&weights(&g, "w0.", trainer.store())).unwrap();
@@ -168,6 +169,67 @@ fn spamcaf_trains_as_c5() {
     compare("losses", losses, g.vec("out.losses"), rel(1e-4));
     let output = trainer.network().forward(&features).unwrap();
     compare("pred after training", flat(&output.genes), g.vec("out.final_pred"), abs(5e-3));
+}
+
+#[test]
+fn summary_mixing_its_heads_and_its_transformer_match_c2() {
+    let g = golden("spamcaf/c2_summary_mixing");
+    let x = tensor(&g, "in.x");
+    let (sequences, length, width) = x.dims3().unwrap();
+    let x = x.reshape((sequences * length, width)).unwrap();
+    // The names of the case begin with the names of the layers.
+    let load = |store: &Store| store.load_tensors(&weights(&g, "", store)).unwrap();
+    let stored = |prefix: &str| g.names().filter(|n| n.starts_with(prefix)).count();
+
+    let mut store = Store::new(1, &Device::Cpu);
+    let layer = spamcaf::SummaryMixing::new(&mut store, "sm.w", width, (12, 14, 16)).unwrap();
+    load(&store);
+    assert_eq!(store.iter().count(), stored("sm.w."));
+    compare("sm", flat(&layer.forward(&x, length).unwrap()), g.vec("sm.out"), abs(1e-5));
+    // Sequences are apart: the last alone is the same.
+    let last = layer.forward(&x.narrow(0, 2 * length, length).unwrap(), length).unwrap();
+    compare("its last", flat(&last), g.vec("sm.out").split_off(2 * length * 16), abs(1e-5));
+    let e = layer.forward(&x, 10).unwrap_err().to_string();
+    assert!(e.contains("multiple of 10"), "{e}");
+
+    let mut store = Store::new(1, &Device::Cpu);
+    let layer = spamcaf::SummaryHeads::new(&mut store, "mh.w", 3, width, (12, 12, 18), 20).unwrap();
+    load(&store);
+    assert_eq!(store.iter().count(), stored("mh.w."));
+    compare("mh", flat(&layer.forward(&x, length).unwrap()), g.vec("mh.out"), abs(1e-5));
+
+    let mut store = Store::new(1, &Device::Cpu);
+    let sizes = spamcaf::Mixing { depth: 2, heads: 3, head_dim: 12, ..Default::default() };
+    let layer = spamcaf::MixingTransformer::new(&mut store, "tr.w", width, sizes).unwrap();
+    load(&store);
+    assert_eq!(store.iter().count(), stored("tr.w."));
+    compare("tr", flat(&layer.forward(&x, length).unwrap()), g.vec("tr.out"), abs(1e-5));
+}
+
+#[test]
+fn spamcaf_with_positions_takes_the_published_parameters() {
+    let g = golden("spamcaf/c3_real_splitmix");
+    let config = spamcaf::NetworkConfig {
+        mixing: Some(spamcaf::Mixing::default()),
+        ..spamcaf::NetworkConfig::default()
+    };
+    let trainer = spamcaf::Trainer::new(config, 1, &Device::Cpu).unwrap();
+    let used = |name: &str| trainer.store().get(name).is_ok();
+    let tensors = formula(&g.meta(), "splitmix", used);
+    assert!(
+        ["x_embed.weight", "trans.layers.0.1.fn.net.3.bias"]
+            .iter()
+            .all(|n| tensors.contains_key(*n))
+    );
+    trainer.store().load_tensors(&tensors).unwrap();
+    let features = tensor(&g, "in.image").squeeze(0).unwrap();
+    let centers = [[0.0, 511.0], [7.9, 3.0], [7.0, 3.5], [40.0, 2.0], [1.0, 1.0]];
+    let output = trainer.network().forward((&features, &centers[..])).unwrap();
+    compare("attention", flat(&output.attention), g.vec("mid.attn"), abs(1e-4));
+    let released = g.vec("out.pred");
+    let got = flat(&output.genes);
+    assert_eq!(got.len(), released.len());
+    assert!(got.iter().zip(&released).any(|(a, b)| (a - b).abs() > 1e-3));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! soon, and is an object or an error that names the file.
 
 use spatialkit::anndata::{AnnData, Frame};
-use spatialkit::{Error, Result, image, io};
+use spatialkit::{Error, Result, image, io, progress};
+use spatialkit_tests::pictures::{self, Entry, put};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +37,19 @@ fn table(path: &Path) -> Result<()> {
 
 fn picture(path: &Path) -> Result<()> {
     image::Image::open(path).map(drop)
+}
+
+/// A window of a slide, and of its smallest level.
+fn window(path: &Path) -> Result<()> {
+    let slide = image::SlideImage::open(path)?;
+    for level in [0, slide.levels().len() - 1] {
+        let level = slide.level(level)?;
+        let (width, height) = (level.width().min(64), level.height().min(64));
+        let (x, y) = ((level.width() - width) as i64, (level.height() - height) as i64);
+        let window = level.window(x, y, width, height, image::Border::Error)?;
+        assert_eq!((window.width, window.height), (width, height));
+    }
+    Ok(())
 }
 
 fn labels(path: &Path) -> Result<()> {
@@ -314,6 +328,104 @@ fn names_may_be_any_bytes() {
         fs::rename(path, &other).unwrap();
         if let Some(text) = attempt(format.read, &other) {
             assert!(text.contains("UTF-8"), "{}: {text}", format.name);
+        }
+    });
+}
+
+/// Calls `check` with each picture that the tests make, and with what tries a copy of it: whether the
+/// copy was read, or refused by an error that names it.
+fn each_slide(check: impl Fn(&str, &[u8], &dyn Fn(&[u8], &str) -> bool)) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in pictures::made() {
+        let path = dir.path().join(name);
+        let try_it = |copy: &[u8], what: &str| {
+            let _ = fs::remove_file(&path);
+            fs::write(&path, copy).unwrap();
+            let Some(text) = attempt(window, &path) else { return true };
+            let named = text.contains(name) && text.len() < 2000;
+            assert!(named, "{name}, {what}: {text}");
+            false
+        };
+        assert!(try_it(&bytes, "as it is"), "{name} is read as it is");
+        check(name, &bytes, &try_it);
+    }
+}
+
+#[test]
+fn damaged_slides_are_refused_by_name_or_read() {
+    each_slide(|name, bytes, try_it| {
+        let n = bytes.len();
+        let read = |end: &usize| try_it(&bytes[..*end], &format!("cut at {end}"));
+        let cuts: Vec<usize> = (0..n).step_by(1 + n / 300).filter(read).collect();
+        // The end of a file may be what nothing needs: checksums, or a smaller level.
+        assert!(cuts.iter().all(|&end| end > n / 2), "{name}: read although cut at {cuts:?}");
+        let damaged = copies(bytes);
+        let read = damaged.iter().filter(|(what, copy)| try_it(copy, what)).count();
+        let flips = flipped(bytes, 400).enumerate();
+        let flips = flips.filter(|(i, copy)| try_it(copy, &format!("flip {i}"))).count();
+        println!("{name}: read {read} of {} damaged copies, {flips} of 400 flipped", damaged.len());
+    });
+}
+
+/// Numbers that are often near a mistake.
+const CLAIMS: [u64; 14] = [
+    0,
+    1,
+    2,
+    7,
+    32,
+    0xff,
+    0x7fff,
+    0xffff,
+    18_000,
+    1 << 24,
+    0x7fff_ffff,
+    0xffff_ffff,
+    1 << 40,
+    u64::MAX,
+];
+
+#[test]
+fn what_a_slide_claims_takes_neither_time_nor_memory() {
+    // Of the whole process, in which other tests run.
+    let most = progress::peak_memory_mb().max(900.0);
+    each_slide(|name, bytes, try_it| {
+        for Entry { tag, count, value } in pictures::entries(bytes) {
+            for (what, place) in [("count", &count), ("value", &value)] {
+                for claim in CLAIMS {
+                    let mut copy = bytes.to_vec();
+                    put(&mut copy, place, claim);
+                    try_it(&copy, &format!("{what} of tag {tag} is {claim}"));
+                }
+            }
+        }
+        // One tile of a gigabyte, which the file leaves out.
+        let mut copy = bytes.to_vec();
+        for Entry { tag, count, value } in pictures::entries(bytes) {
+            match tag {
+                256 | 257 | 322 | 323 => put(&mut copy, &value, 18_000),
+                324 | 325 => {
+                    put(&mut copy, &count, 1);
+                    put(&mut copy, &value, 0);
+                }
+                _ => {}
+            }
+        }
+        let tiles = ["tiles.tif", "jpeg-tiles.tif", "big.tif"];
+        assert!(!tiles.contains(&name) || try_it(&copy, "nothing but glass"), "{name}");
+    });
+    let peak = progress::peak_memory_mb();
+    assert!(peak <= most, "{peak:.0} MB");
+}
+
+#[test]
+fn a_strip_of_all_rows_may_claim_any_number_of_them() {
+    each_slide(|name, bytes, try_it| {
+        let mut copy = bytes.to_vec();
+        let rows = pictures::entries(bytes).into_iter().find(|e| e.tag == 278);
+        if let Some(rows) = rows.filter(|_| name.ends_with("strip.tif")) {
+            put(&mut copy, &rows.value, 0xffff_ffff);
+            assert!(try_it(&copy, "4,294,967,295 rows in a strip"));
         }
     });
 }

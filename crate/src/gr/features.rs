@@ -285,6 +285,38 @@ impl<T: Real> Rows<'_, T> {
 }
 
 impl Columns<'_> {
+    /// The observations in which feature `f` is not 0, rising and each once, and its values there.
+    pub fn stored(&self, f: usize) -> (Vec<u32>, Vec<f64>) {
+        let mut spots: Vec<u32> = Vec::new();
+        let mut values: Vec<f64> = Vec::new();
+        match self {
+            Columns::Sparse(m) => with_values!(&m.values, v => {
+                for k in m.indptr[f]..m.indptr[f + 1] {
+                    let (spot, value) = (m.indices[k], v[k] as f64);
+                    match (spots.last(), values.last_mut()) {
+                        // Stored in parts.
+                        (Some(&last), Some(sum)) if last == spot => *sum += value,
+                        _ if value != 0.0 => {
+                            spots.push(spot);
+                            values.push(value);
+                        }
+                        _ => {}
+                    }
+                }
+            }),
+            Columns::Dense(m) => with_values!(&m.values, v => {
+                for (spot, &value) in v.iter().skip(f).step_by(m.ncols).enumerate() {
+                    let value = value as f64;
+                    if value != 0.0 {
+                        spots.push(spot as u32);
+                        values.push(value);
+                    }
+                }
+            }),
+        }
+        (spots, values)
+    }
+
     /// Up to [`LANES`] features side by side; the lanes that are left are 0.
     pub fn fill(&self, features: &[usize], block: &mut Block) {
         block.iter_mut().for_each(|row| *row = [0.0; LANES]);

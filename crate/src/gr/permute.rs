@@ -2,12 +2,18 @@
 //!
 //! squidpy shuffles the rows of the weights and leaves the columns, so that spot i gets the
 //! neighbours of spot σ(i). Then Σ_ij w_σ(i)j z_i z_j = Σ_i z_i y_σ(i) with y = W z, which is made
-//! once: a permutation costs n steps, not the number of edges.
+//! once: a permutation costs no more steps than the feature has values that are not 0, and not the
+//! number of edges.
+//!
+//! Each of these steps reads y at a random place, so what matters is that y stays in the cache:
+//! features are taken one at a time, all permutations of each together, and permutations lie side
+//! by side, so that one line of memory says where a spot goes in all of them.
 
-use super::features::{Block, Columns, Features, LANES};
+use super::features::{Columns, Features};
 use super::moments::Weights;
 use super::statistic::Mode;
 use crate::error::Result;
+use crate::linalg::Csr;
 use crate::progress::{Progress, check_interrupt};
 use crate::rng::{self, Rng};
 use rayon::prelude::*;
@@ -24,15 +30,13 @@ pub(super) struct Simulated {
 }
 
 /// Bytes of permutations held at once.
-const PERMUTATIONS: usize = 48 << 20;
+const HELD: usize = 256 << 20;
 
-/// Sums over permutations for a block of features.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    above: [f64; LANES],
-    sum: [f64; LANES],
-    square: [f64; LANES],
-}
+/// Permutations side by side: a line of the cache.
+const LANES: usize = 16;
+
+/// For every spot, where it goes in each of some permutations.
+type Orders = Vec<[u32; LANES]>;
 
 /// Runs `n_perms` permutations; the same for all features, as in squidpy. `observed` are the
 /// statistics, `expected` what they are without a pattern.
@@ -45,170 +49,162 @@ pub(super) fn simulate(
     n_perms: usize,
     seed: u64,
 ) -> Result<Simulated> {
-    let n = g.n();
-    let all: Vec<usize> = (0..features.len()).collect();
-    let blocks: Vec<&[usize]> = all.chunks(LANES).collect();
     let columns = features.columns();
-    let mut totals = vec![Sums::default(); blocks.len()];
-    let at_once = (PERMUTATIONS / (4 * n.max(1))).clamp(8, 128);
-    let mut progress = Progress::new("permutations", n_perms as u64);
-    for start in (0..n_perms).step_by(at_once) {
-        let these: Vec<Vec<u32>> = (start..n_perms.min(start + at_once))
-            .into_par_iter()
-            .map(|p| {
-                let mut order: Vec<u32> = (0..n as u32).collect();
-                Rng::new(rng::at(seed, p as u64)).shuffle(&mut order);
-                order
-            })
-            .collect();
-        // Few blocks leave threads without work unless permutations are shared out too.
-        let few = blocks.len() < 4 * rayon::current_num_threads();
-        let run = |(block, total): (&&[usize], &mut Sums)| -> Result<()> {
-            check_interrupt()?;
-            let (mut z, mut y) = (vec![[0.0; LANES]; n], vec![[0.0; LANES]; n]);
-            let square = load(&columns, block, &mut z);
-            // Parallel work within parallel blocks would let a thread begin further blocks while
-            // it waits, each with memory of its own.
-            if few {
-                let rows = y.par_iter_mut().with_min_len(1024).enumerate();
-                rows.for_each(|(r, y)| *y = around(g, &z, r));
-            } else {
-                y.iter_mut().enumerate().for_each(|(r, y)| *y = around(g, &z, r));
-            }
-            let same = column_part(g, &z);
-            let one = |order: &Vec<u32>| {
-                let (cross, weighted) = permuted(g, &z, &y, order, mode);
-                let weighted = std::array::from_fn(|l| weighted[l] + same[l]);
-                from_sums(mode, g, &cross, &weighted, &square)
-            };
-            let simulated: Vec<[f64; LANES]> = if few {
-                these.par_iter().map(one).collect()
-            } else {
-                these.iter().map(one).collect()
-            };
-            for s in simulated {
-                for (l, &f) in block.iter().enumerate() {
-                    // A gene of one spot has the same value in nearly all permutations; rounding
-                    // must not decide on which side of the observed one they are.
-                    let tie = (s[l] - observed[f]).abs() <= 1e-12 * (1.0 + observed[f].abs());
-                    total.above[l] += match tie {
-                        true => 0.5,
-                        false => f64::from(u8::from(s[l] > observed[f])),
-                    };
-                    // Taken from the expected value, squares lose nothing to the mean.
-                    let d = s[l] - expected;
-                    total.sum[l] += d;
-                    total.square[l] += d * d;
+    let back = g.w.transpose();
+    let all: Vec<usize> = (0..features.len()).collect();
+    // Few features leave threads without work unless permutations are shared out too.
+    let few = all.len() < 4 * rayon::current_num_threads();
+    let mut totals = vec![Totals::default(); all.len()];
+    let groups = HELD / (4 * LANES * g.n());
+    let at_once = LANES * groups.clamp(1, n_perms.div_ceil(LANES));
+    let mut progress = Progress::new("permutations", (n_perms * all.len()) as u64);
+    for first in (0..n_perms).step_by(at_once) {
+        let count = at_once.min(n_perms - first);
+        let starts: Vec<usize> = (first..first + count).step_by(LANES).collect();
+        let orders: Vec<Orders> =
+            starts.into_par_iter().map(|p| side_by_side(g.n(), p, seed)).collect();
+        for (some, totals) in all.chunks(256).zip(totals.chunks_mut(256)) {
+            let run = |(&f, total): (&usize, &mut Totals)| -> Result<()> {
+                check_interrupt()?;
+                // A constant feature has no statistic.
+                if observed[f].is_nan() {
+                    *total = Totals { above: f64::NAN, sum: f64::NAN, square: f64::NAN };
+                    return Ok(());
                 }
+                let feature = Feature::of(&columns, f, g, &back);
+                let one = |orders: &Orders| feature.permuted(g, orders, mode);
+                let simulated: Vec<[f64; LANES]> = match few {
+                    true => orders.par_iter().map(one).collect(),
+                    false => orders.iter().map(one).collect(),
+                };
+                for &s in simulated.as_flattened().iter().take(count) {
+                    total.add(s, observed[f], expected);
+                }
+                Ok(())
+            };
+            match few {
+                true => some.iter().zip(totals).try_for_each(run)?,
+                false => some.par_iter().zip(totals).try_for_each(run)?,
             }
-            Ok(())
-        };
-        if few {
-            blocks.iter().zip(&mut totals).try_for_each(run)?;
-        } else {
-            blocks.par_iter().zip(&mut totals).try_for_each(run)?;
+            progress.tick((count * some.len()) as u64)?;
         }
-        progress.tick(these.len() as u64)?;
     }
     progress.finish();
     let count = n_perms as f64;
-    let of = |f: usize| (&totals[f / LANES], f % LANES);
-    let mean = |f: usize| of(f).0.sum[of(f).1] / count;
+    // Not `max`, which would turn the NaN of a constant feature into 0.
+    let not_negative = |v: f64| if v < 0.0 { 0.0 } else { v };
     Ok(Simulated {
-        above: all.iter().map(|&f| of(f).0.above[of(f).1]).collect(),
-        mean: all.iter().map(|&f| expected + mean(f)).collect(),
-        variance: all
+        above: totals.iter().map(|t| t.above).collect(),
+        mean: totals.iter().map(|t| expected + t.sum / count).collect(),
+        variance: totals
             .iter()
-            .map(|&f| of(f).0.square[of(f).1] / count - mean(f) * mean(f))
-            // Not `max`, which would turn the NaN of a constant feature into 0.
-            .map(|v| if v < 0.0 { 0.0 } else { v })
+            .map(|t| not_negative(t.square / count - (t.sum / count).powi(2)))
             .collect(),
     })
 }
 
-/// Σ_j z_j² times the sum of column j: the same for every permutation of rows.
-fn column_part(g: &Weights, z: &Block) -> [f64; LANES] {
-    let mut sum = [0.0; LANES];
-    for (row, c) in z.iter().zip(&g.cols) {
-        for l in 0..LANES {
-            sum[l] += row[l] * row[l] * c;
-        }
-    }
-    sum
+/// The permutations from the `first` on, each of which depends only on its number and the seed.
+fn side_by_side(n: usize, first: usize, seed: u64) -> Orders {
+    let orders: [Vec<u32>; LANES] = std::array::from_fn(|l| {
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        Rng::new(rng::at(seed, (first + l) as u64)).shuffle(&mut order);
+        order
+    });
+    (0..n).map(|i| std::array::from_fn(|l| orders[l][i])).collect()
 }
 
-/// Σ_i z_i y_σ(i) and, for Geary's C, Σ_i z_i² times the sum of row σ(i).
-fn permuted(
-    g: &Weights,
-    z: &Block,
-    y: &Block,
-    order: &[u32],
-    mode: Mode,
-) -> ([f64; LANES], [f64; LANES]) {
-    let (mut cross, mut weighted) = ([0.0; LANES], [0.0; LANES]);
-    for (row, &to) in z.iter().zip(order) {
-        let other = &y[to as usize];
-        for l in 0..LANES {
-            cross[l] += row[l] * other[l];
+/// Sums over permutations.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    above: f64,
+    sum: f64,
+    square: f64,
+}
+
+impl Totals {
+    fn add(&mut self, s: f64, observed: f64, expected: f64) {
+        // A gene of one spot has the same value in nearly all permutations; rounding must not
+        // decide on which side of the observed one they are.
+        let tie = (s - observed).abs() <= 1e-12 * (1.0 + observed.abs());
+        self.above += match tie {
+            true => 0.5,
+            false => f64::from(u8::from(s > observed)),
+        };
+        // Taken from the expected value, squares lose nothing to the mean.
+        let d = s - expected;
+        self.sum += d;
+        self.square += d * d;
+    }
+}
+
+/// A feature with what the permutations leave as it is.
+struct Feature {
+    /// The spots with a value that is not 0, and these values: as they are where most are 0,
+    /// less their mean where most are not.
+    spots: Vec<u32>,
+    values: Vec<f64>,
+    /// The mean that is still to be taken off.
+    mean: f64,
+    /// Σ_i z_i².
+    square: f64,
+    /// Σ_j z_j² times the sum of column j.
+    columns: f64,
+    /// W z and the sum of it.
+    around: Vec<f64>,
+    total: f64,
+}
+
+impl Feature {
+    /// `back` are the weights of `g`, transposed.
+    fn of(columns: &Columns, f: usize, g: &Weights, back: &Csr<f64>) -> Feature {
+        let n = g.n();
+        let (mut spots, mut values) = columns.stored(f);
+        let mut mean = values.iter().sum::<f64>() / n as f64;
+        if 2 * values.len() > n {
+            let mut z = vec![-mean; n];
+            spots.iter().zip(&values).for_each(|(&i, v)| z[i as usize] += v);
+            (spots, values, mean) = ((0..n as u32).collect(), z, 0.0);
+        }
+        let mut around: Vec<f64> = g.rows.iter().map(|sum| -mean * sum).collect();
+        for (&j, v) in spots.iter().zip(&values) {
+            back.row(j as usize).for_each(|(i, w)| around[i] += w * v);
+        }
+        let square: f64 = values.iter().map(|v| v * v).sum();
+        let off = |(&j, v): (&u32, &f64)| (v * v - 2.0 * v * mean) * g.cols[j as usize];
+        Feature {
+            square: square - n as f64 * mean * mean,
+            columns: mean * mean * g.s0 + spots.iter().zip(&values).map(off).sum::<f64>(),
+            total: around.iter().sum(),
+            spots,
+            values,
+            mean,
+            around,
         }
     }
-    if mode == Mode::Geary {
-        for (row, &to) in z.iter().zip(order) {
-            let sum = g.rows[to as usize];
+
+    /// The statistic in each of some permutations, from Σ_i z_i y_σ(i) and, for Geary's C,
+    /// Σ_i z_i² times the sum of row σ(i).
+    fn permuted(&self, g: &Weights, orders: &Orders, mode: Mode) -> [f64; LANES] {
+        let (mut cross, mut weighted) = ([0.0; LANES], [0.0; LANES]);
+        for (&i, v) in self.spots.iter().zip(&self.values) {
+            let to = &orders[i as usize];
             for l in 0..LANES {
-                weighted[l] += row[l] * row[l] * sum;
+                cross[l] += v * self.around[to[l] as usize];
             }
         }
-    }
-    (cross, weighted)
-}
-
-/// Loads a block, centres it, and returns the sum of squares of each lane; a lane that is constant
-/// has a sum of NaN.
-fn load(features: &Columns, block: &[usize], z: &mut Block) -> [f64; LANES] {
-    features.fill(block, z);
-    let first = z.first().copied().unwrap_or([0.0; LANES]);
-    let mut sum = [0.0; LANES];
-    let mut varies = [false; LANES];
-    for row in z.iter() {
-        for l in 0..LANES {
-            sum[l] += row[l];
-            varies[l] |= row[l] != first[l];
+        if mode == Mode::Geary {
+            for (&i, v) in self.spots.iter().zip(&self.values) {
+                let to = &orders[i as usize];
+                let square = v * v - 2.0 * v * self.mean;
+                for l in 0..LANES {
+                    weighted[l] += square * g.rows[to[l] as usize];
+                }
+            }
         }
+        let constant = self.columns + self.mean * self.mean * g.s0;
+        std::array::from_fn(|l| {
+            let cross = cross[l] - self.mean * self.total;
+            mode.statistic(g.n() as f64, g.s0, cross, weighted[l] + constant, self.square)
+        })
     }
-    let n = z.len() as f64;
-    let mean = sum.map(|s| s / n);
-    let mut square = [0.0; LANES];
-    for row in z.iter_mut() {
-        for l in 0..LANES {
-            row[l] -= mean[l];
-            square[l] += row[l] * row[l];
-        }
-    }
-    std::array::from_fn(|l| if varies[l] { square[l] } else { f64::NAN })
-}
-
-/// Σ_j w_rj z_j for each lane.
-#[inline]
-fn around(g: &Weights, z: &Block, r: usize) -> [f64; LANES] {
-    let mut sum = [0.0; LANES];
-    for e in g.w.indptr[r]..g.w.indptr[r + 1] {
-        let (w, other) = (g.w.values[e], &z[g.w.indices[e] as usize]);
-        for l in 0..LANES {
-            sum[l] += w * other[l];
-        }
-    }
-    sum
-}
-
-/// The statistic from Σ z_i (W z)_i, Σ z_i² (row sum + column sum) and Σ z_i².
-fn from_sums(
-    mode: Mode,
-    g: &Weights,
-    cross: &[f64; LANES],
-    weighted: &[f64; LANES],
-    square: &[f64; LANES],
-) -> [f64; LANES] {
-    let n = g.n() as f64;
-    std::array::from_fn(|l| mode.statistic(n, g.s0, cross[l], weighted[l], square[l]))
 }

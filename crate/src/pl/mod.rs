@@ -15,6 +15,7 @@
 //! | function | shows |
 //! |---|---|
 //! | [`spatial`] ([`spatial_scatter`]), [`spatial_graph`], [`spatial_libraries`] | spots on the tissue, by category or number |
+//! | [`gene_map`] | a gene as measured and as predicted |
 //! | [`spots_on_tissue`] | whether spots lie on the tissue of their image |
 //! | [`embedding`] ([`scatter`], [`umap`], [`tsne`], [`pca`]), [`scatter_xy`] | points of an embedding, or x against y |
 //! | [`violin`] | distributions by groups, with tests between them |
@@ -42,6 +43,7 @@ mod custom;
 mod density;
 mod dotplot;
 mod figure;
+mod gene_map;
 mod genes;
 mod grouping;
 mod heat;
@@ -92,6 +94,7 @@ pub use clustermap::{ClusterMap, clustermap, clustermap_of_x};
 pub use custom::{Custom, custom};
 pub use dotplot::{DotPlot, dotplot};
 pub use figure::{Figure, Frame, Plot};
+pub use gene_map::gene_map;
 pub use genes::Genes;
 pub use heatmap::{Heatmap, heatmap};
 pub use keys::{Key, Keys, labels, values};

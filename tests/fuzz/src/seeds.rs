@@ -4,6 +4,7 @@ use crate::targets::{BETWEEN, Kind, Target};
 use spatialkit::anndata::AnnData;
 use spatialkit::image::read_image;
 use spatialkit::io::{self, WriteOptions};
+use spatialkit_tests::pictures;
 use std::fs;
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,11 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
     for text in target.own {
         keep(text.as_bytes())?;
     }
+    if target.name == "slides" {
+        for (_, bytes) in pictures::made() {
+            keep(&bytes)?;
+        }
+    }
     if target.kind == Kind::Several {
         for place in
             found.iter().filter_map(|p| p.parent()).collect::<std::collections::BTreeSet<_>>()
@@ -49,7 +55,8 @@ pub fn make(target: &Target, folder: &Path) -> Result<usize> {
     }
     for path in &found {
         // A picture of one colour honestly has a thousand times the size of its file.
-        if target.name == "images" && read_image(path).is_ok_and(|i| i.width * i.height > 1 << 20) {
+        let picture = matches!(target.name, "images" | "slides");
+        if picture && read_image(path).is_ok_and(|i| i.width * i.height > 1 << 20) {
             continue;
         }
         let bytes = fs::read(path)?;

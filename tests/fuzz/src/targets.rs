@@ -1,7 +1,8 @@
 //! The targets: how an input becomes files, and which reader gets them.
 
 use spatialkit::anndata::{AnnData, Frame};
-use spatialkit::{image::Image, io};
+use spatialkit::image::{Border, Image, SlideImage};
+use spatialkit::io;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -247,6 +248,16 @@ pub const ALL: &[Target] = &[
             }
         },
     },
+    Target {
+        name: "slides",
+        // Beside those that the tests make.
+        seeds: &[".png", ".jpg", ".tif"],
+        own: &[],
+        slack_mb: EXPANDING,
+        kind: Kind::Plain,
+        lay_out: |place, data| file(place, "a.tif", data),
+        read: windows,
+    },
 ];
 
 /// The folder for this process's files, in memory where there is such a place.
@@ -330,6 +341,19 @@ fn weights(path: &Path) {
         let _ = tensors.read_all();
     }
     checkpoint.fingerprint().expect("an open file is readable");
+}
+
+/// The lower right corner of a slide, where tiles stick out, and of its smallest level.
+fn windows(path: &Path) {
+    let Ok(slide) = SlideImage::open(path) else { return };
+    let last = slide.levels().len() - 1;
+    for level in [0, last].into_iter().filter_map(|level| slide.level(level).ok()) {
+        let (width, height) = (level.width().min(256), level.height().min(256));
+        let (x, y) = ((level.width() - width) as i64, (level.height() - height) as i64);
+        if let Ok(window) = level.window(x, y, width, height, Border::Error) {
+            assert_eq!((window.width, window.height), (width, height));
+        }
+    }
 }
 
 /// What was read can be looked at, written unless a key forbids it, and read again.

@@ -62,7 +62,12 @@ impl Page {
         let fail = |e| explain(path, e, Some(codec));
         let colour = pages.colortype().map_err(fail)?;
         let (width, height) = pages.dimensions().map_err(fail)?;
-        let tile = pages.chunk_dimensions();
+        // As many rows as a number can say are all that there are.
+        let strips = !pages.image_ifd().directory().contains(Tag::TileOffsets);
+        let tile = match pages.chunk_dimensions() {
+            (across, rows) if strips => (across, rows.min(height)),
+            tile => tile,
+        };
         if [width, height, tile.0, tile.1].contains(&0) {
             return Err(Error::format(path, "damaged TIFF file: a picture without pixels"));
         }
@@ -129,15 +134,16 @@ impl Page {
         (w.min(self.width - column * w), h.min(self.height - row * h))
     }
 
-    /// A tile in RGB. One that the file leaves out (0 bytes, as scanners do where there is only
-    /// glass) is white.
+    /// Whether the file leaves a tile out (0 bytes), as scanners do where there is only glass.
+    fn left_out(&self, index: usize) -> bool {
+        self.places.get(index).is_some_and(|&(_, bytes)| bytes == 0)
+    }
+
+    /// A tile in RGB.
     fn tile(&self, index: usize) -> Result<Arc<Image>> {
         self.cache.get(index, || {
-            let (width, height) = self.extent(index);
-            if self.places.get(index).is_some_and(|&(_, bytes)| bytes == 0) {
-                return Image::new(width, height, vec![255; width * height * 3]);
-            }
-            self.raster(index)?.into_image()
+            let image = self.raster(index)?.into_image();
+            image.map_err(|e| Error::format(&self.path, e.to_string()))
         })
     }
 
@@ -162,9 +168,16 @@ impl Page {
         bands.into_par_iter().try_for_each(|(top, band)| -> Result<()> {
             for column in x / w..(x + width).div_ceil(w) {
                 check_interrupt()?;
-                let tile = self.tile(top / h * self.across + column)?;
+                let index = top / h * self.across + column;
                 let (left, right) = (x.max(column * w), (x + width).min((column + 1) * w));
                 let bytes = (right - left) * 3;
+                if self.left_out(index) {
+                    // White, and never a tile in memory, whatever size the file claims.
+                    let rows = band.chunks_exact_mut(width * 3);
+                    rows.for_each(|row| row[(left - x) * 3..][..bytes].fill(255));
+                    continue;
+                }
+                let tile = self.tile(index)?;
                 for (i, row) in band.chunks_exact_mut(width * 3).enumerate() {
                     let from = ((top % h + i) * tile.width + left - column * w) * 3;
                     row[(left - x) * 3..][..bytes].copy_from_slice(&tile.pixels[from..][..bytes]);

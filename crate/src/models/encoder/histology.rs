@@ -1,8 +1,9 @@
 //! [`Histology`]: a slide's image with the encoder that looks at it, and the features kept on disk.
 
 use super::{Encoder, kept::Kept};
+use crate::anndata::AnnData;
 use crate::error::{Error, Result};
-use crate::image::{Border, Channels, Image, SlideImage};
+use crate::image::{Border, Channels, Image, Resolution, SlideImage, Tissue, libraries, tissue};
 use ndarray::{Array2, ArrayView2};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 /// let histology = Histology::new(SlideImage::open("he.tif")?, TextureEncoder::default());
 /// # Ok::<(), spatialkit::Error>(())
 /// ```
+///
+/// Without such a file: [`Histology::of`] takes the image that the slide carries.
 ///
 /// Features are kept on disk, in `SPATIALKIT_CACHE` or the platform's folder for such things, by the
 /// pixels of the patch and the encoder's fingerprint: what was computed once, for whatever slide, size or
@@ -46,6 +49,46 @@ impl Histology {
             border: Border::default(),
             cache: Some(crate::io::cache_folder().join("features")),
         }
+    }
+
+    /// The image that the slide carries, in `uns["spatial"][library]`, with an encoder: `hires`, else
+    /// `lowres`, at its scale. No file of the image is needed, but these images are small (2,000 pixels
+    /// a side, of Visium slides): a spot is some ten pixels wide, and nuclei cannot be told apart.
+    ///
+    /// Of several libraries, or for another of their images: [`of_tissue`](Self::of_tissue).
+    ///
+    /// ```
+    /// use spatialkit::datasets::{Synthetic, synthetic};
+    /// use spatialkit::image::Channels;
+    /// use spatialkit::models::encoder::{Histology, TextureEncoder};
+    /// let slide = synthetic(&Synthetic::default().n_genes(20))?;
+    /// let histology = Histology::of(&slide, TextureEncoder::default())?.without_cache();
+    /// // The first three spots, 224 × 224 pixels of the coordinates around each.
+    /// let spots = slide.take_obs(&[0, 1, 2]).spatial()?;
+    /// assert_eq!(histology.features(spots.view(), 224, Channels::Rgb)?.dim(), (3, 1024));
+    /// # Ok::<(), spatialkit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] without an image or its scale factor; [`Error::Data`] when there are several
+    /// libraries, or when the entry is no picture.
+    pub fn of(adata: &AnnData, encoder: impl Encoder + 'static) -> Result<Self> {
+        let names = libraries(adata);
+        if names.len() > 1 {
+            let reason = format!(
+                "holds several libraries ({}); choose one: `Histology::of_tissue(image::tissue(&adata, \
+                 Some(\"{}\"), &Resolution::Best)?, encoder)`",
+                names.join(", "),
+                names[0]
+            );
+            return Err(Error::data("uns[\"spatial\"]", reason));
+        }
+        Ok(Self::of_tissue(tissue(adata, None, &Resolution::Best)?, encoder))
+    }
+
+    /// A tissue image that [`tissue`] has found, at its scale, with an encoder.
+    pub fn of_tissue(tissue: Tissue, encoder: impl Encoder + 'static) -> Self {
+        Histology::new(SlideImage::from_image(tissue.image), encoder).scale(tissue.scale)
     }
 
     /// Pixels of the image per pixel of the coordinates, for an image that is not at full resolution.
@@ -161,6 +204,7 @@ fn key(image: &Image) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anndata::{Map, Value};
     use ndarray::array;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -237,5 +281,78 @@ mod tests {
         assert_eq!(at(1.0, 8.0, 4).unwrap(), at(0.25, 32.0, 16).unwrap());
         assert!(at(1.0, 80.0, 4).unwrap_err().to_string().contains("scale"));
         assert!(at(0.0, 8.0, 4).unwrap_err().to_string().contains("scale = 0"));
+    }
+
+    fn map(entries: Vec<(&str, Value)>) -> Value {
+        entries.into_iter().map(|(k, v)| (k.to_string(), v)).collect::<Map<Value>>().into()
+    }
+
+    /// A library with these images, and scale factors for these.
+    fn library(images: &[(&str, &Image)], scales: &[(&str, f64)]) -> Value {
+        let images = images.iter().map(|&(name, image)| (name, image.to_value())).collect();
+        let scales: Vec<(String, f64)> =
+            scales.iter().map(|&(name, s)| (format!("tissue_{name}_scalef"), s)).collect();
+        let factors = scales.iter().map(|(key, s)| (key.as_str(), Value::float(*s))).collect();
+        map(vec![("images", map(images)), ("scalefactors", map(factors))])
+    }
+
+    fn with(libraries: Vec<(&str, Value)>) -> AnnData {
+        let uns = Map::from([("spatial".to_string(), map(libraries))]);
+        AnnData { uns, ..AnnData::default() }
+    }
+
+    fn means() -> Means {
+        Means(Arc::default())
+    }
+
+    #[test]
+    fn the_image_of_the_slide_is_an_image_at_its_scale() {
+        let whole = slide().window(0, 0, 20, 20, Border::Error).unwrap();
+        let small = whole.thumbnail(10);
+        let images = [("lowres", &small), ("hires", &whole)];
+        let adata = with(vec![("A", library(&images, &[("hires", 0.25), ("lowres", 0.125)]))]);
+        let positions = array![[32.0, 32.0], [20.5, 47.0], [61.0, 9.9]];
+        let features = |histology: Histology| {
+            histology.without_cache().features(positions.view(), 16, Channels::Rgb).unwrap()
+        };
+        let given = |image: &Image, scale| {
+            features(Histology::new(SlideImage::from_image(image.clone()), means()).scale(scale))
+        };
+        assert_eq!(features(Histology::of(&adata, means()).unwrap()), given(&whole, 0.25));
+        let lowres = tissue(&adata, Some("A"), &"lowres".into()).unwrap();
+        assert_eq!(features(Histology::of_tissue(lowres, means())), given(&small, 0.125));
+        assert_ne!(given(&whole, 0.25), given(&small, 0.125));
+        // Without the larger image the smaller one.
+        let adata = with(vec![("A", library(&images[..1], &[("lowres", 0.125)]))]);
+        assert_eq!(features(Histology::of(&adata, means()).unwrap()), given(&small, 0.125));
+    }
+
+    #[test]
+    fn a_slide_without_one_image_and_its_scale_is_refused() {
+        let image = Image::new(2, 2, vec![9; 12]).unwrap();
+        let refused = |adata: &AnnData| Histology::of(adata, means()).unwrap_err();
+        let images = [("hires", &image)];
+        let missing = [
+            (AnnData::default(), "spatial"),
+            (with(vec![]), "library"),
+            (with(vec![("A", library(&[], &[("hires", 0.5)]))]), "hires"),
+            (with(vec![("A", library(&images, &[("lowres", 0.5)]))]), "tissue_hires_scalef"),
+            (with(vec![("A", library(&images, &[("hires", 0.0)]))]), "tissue_hires_scalef"),
+        ];
+        for (adata, words) in missing {
+            let e = refused(&adata);
+            assert!(matches!(e, Error::MissingKey { .. }) && e.to_string().contains(words), "{e}");
+        }
+        let one = || library(&images, &[("hires", 0.5)]);
+        let e = refused(&with(vec![("A", one()), ("B", one())]));
+        let text = e.to_string();
+        assert!(matches!(e, Error::Data { .. }) && text.contains("A, B"), "{text}");
+        assert!(text.contains("image::tissue(&adata, Some(\"A\")"), "{text}");
+        let no_picture = map(vec![
+            ("images", map(vec![("hires", Value::float(1.0))])),
+            ("scalefactors", map(vec![("tissue_hires_scalef", Value::float(0.5))])),
+        ]);
+        let e = refused(&with(vec![("A", no_picture)]));
+        assert!(matches!(e, Error::Data { .. }) && e.to_string().contains("hires"), "{e}");
     }
 }

@@ -14,13 +14,16 @@
 //! [`Grid`]) and the result ([`GeneMapFit`]). The networks are in [`histosge`](super::histosge) and
 //! [`spamcaf`](super::spamcaf).
 
+mod blend;
 mod checkpoint;
 mod chunks;
 mod expression;
 mod grid;
+mod plan;
 mod result;
 mod run;
 mod settings;
+mod training;
 
 pub use chunks::chunk_sizes;
 pub use grid::{Dense, Grid};
@@ -28,7 +31,7 @@ pub use result::GeneMapFit;
 pub use settings::Task;
 
 pub(super) use chunks::Chunk;
-pub(super) use run::{Learner, Predicted, run};
+pub(super) use run::{Learner, Predicted, Sizes, run};
 pub(super) use settings::{Settings, settings_of};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::expression::Expression;
 use super::grid::Dense;
 use super::run::Predicted;
 use super::settings::{Settings, Task};
+use super::training::Course;
 use crate::anndata::{AnnData, Frame};
 use crate::error::Result;
 use crate::notebook::{Bundle, Rich, shows_itself};
@@ -20,6 +21,8 @@ pub struct GeneMapFit {
     predicted: AnnData,
     training: Vec<usize>,
     losses: Vec<f64>,
+    kept_epochs: Vec<usize>,
+    weights: Option<[f64; 2]>,
     seconds: [f64; 3],
     epochs: usize,
     seed: u64,
@@ -36,7 +39,8 @@ impl GeneMapFit {
         training: Vec<usize>,
         expression: Expression,
         predicted: Predicted,
-        losses: Vec<f64>,
+        courses: Vec<Course>,
+        weights: Option<[f64; 2]>,
         seconds: [f64; 3],
     ) -> Result<Self> {
         let mut measured = Array2::from_elem(predicted.genes.dim(), f32::NAN);
@@ -73,12 +77,20 @@ impl GeneMapFit {
         if let Some(spatial) = adata.uns.get("spatial") {
             out.uns.insert("spatial".into(), spatial.clone());
         }
+        let longest = courses.iter().map(|c| c.losses.len()).max().unwrap_or(0);
+        let mean = |epoch: usize| {
+            let of: Vec<f64> =
+                courses.iter().filter_map(|c| c.losses.get(epoch).copied()).collect();
+            of.iter().sum::<f64>() / of.len() as f64
+        };
         Ok(GeneMapFit {
             method,
             task: settings.task,
             predicted: out,
             training,
-            losses,
+            losses: (0..longest).map(mean).collect(),
+            kept_epochs: courses.iter().map(Course::kept).collect(),
+            weights,
             seconds,
             epochs: settings.epochs,
             seed: settings.seed,
@@ -120,9 +132,21 @@ impl GeneMapFit {
         &self.training
     }
 
-    /// The mean squared error of each epoch, over the spots that trained, before each step.
+    /// The mean squared error of each epoch, over the spots that trained, before each step; with folds, the
+    /// mean over the networks that were still in training.
     pub fn losses(&self) -> &[f64] {
         &self.losses
+    }
+
+    /// The epochs behind each network that predicted: all of them, or with folds those until it predicted
+    /// its own best.
+    pub fn kept_epochs(&self) -> &[usize] {
+        &self.kept_epochs
+    }
+
+    /// The weights of networks and of interpolation, where both predicted.
+    pub fn weights(&self) -> Option<[f64; 2]> {
+        self.weights
     }
 
     /// Seconds for features and expression, for training, and for prediction.
@@ -154,6 +178,14 @@ impl GeneMapFit {
         ];
         if let (Some(first), Some(last)) = (self.losses.first(), self.losses.last()) {
             rows.push(("loss", format!("{first:.4} → {last:.4}")));
+        }
+        if self.kept_epochs.len() > 1 {
+            let kept: Vec<String> = self.kept_epochs.iter().map(usize::to_string).collect();
+            rows.push(("kept", format!("after {} epochs", kept.join(", "))));
+        }
+        if let Some([network, interpolation]) = self.weights {
+            let text = format!("networks {network:.2}, interpolation {interpolation:.2}");
+            rows.push(("weights", text));
         }
         let [features, training, prediction] = self.seconds;
         let seconds = format!(

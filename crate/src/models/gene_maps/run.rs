@@ -1,21 +1,22 @@
 //! A run from slide to gene map, whatever the network.
 
 use super::super::encoder::Histology;
+use super::blend::blend;
 use super::chunks::Chunk;
 use super::expression::Expression;
-use super::grid::{self, Dense, Grid};
+use super::grid;
+use super::plan::{Plan, members};
 use super::result::GeneMapFit;
-use super::settings::{Settings, Task};
-use super::{checkpoint, chunk_sizes};
+use super::settings::Settings;
+use super::training::{Lesson, State, train};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use crate::io::read_checkpoint;
 use crate::nn::{Adam, Store};
 use crate::progress::Progress;
-use crate::rng::Rng;
 use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A network in training.
@@ -59,58 +60,38 @@ impl Predicted {
             attention: stack(&|p| p.attention.as_ref().map(|a| a.view())).map_err(failed)?,
         })
     }
-}
 
-/// What the spots and points of a run are.
-struct Plan {
-    /// The spots that train, rising.
-    training: Vec<usize>,
-    /// What is predicted.
-    points: Dense,
-}
-
-impl Plan {
-    fn new(settings: &Settings, centers: &[[f64; 2]], pixels: ArrayView2<f64>) -> Result<Plan> {
-        let n = centers.len();
-        match settings.task {
-            Task::Recovery { train } => {
-                let count = ((n as f64 * train) as usize).min(n);
-                if count == 0 {
-                    let reason = format!("leaves none of {n} spots to train on");
-                    return Err(Error::parameter("train", train, reason));
-                }
-                let mut order: Vec<usize> = (0..n).collect();
-                Rng::stream(settings.seed, "recovery").shuffle(&mut order);
-                order.truncate(count);
-                order.sort_unstable();
-                let points = Dense {
-                    centers: centers.to_vec(),
-                    pixels: pixels.to_owned(),
-                    source: (0..n).collect(),
-                    is_spot: vec![true; n],
-                };
-                Ok(Plan { training: order, points })
-            }
-            Task::Generation { factor, grid, published_pixels } => {
-                let points = if published_pixels {
-                    Dense::published_pixels(centers, pixels, factor)?
-                } else {
-                    let grid = grid.unwrap_or_else(|| Grid::detect(centers));
-                    Dense::new(centers, pixels, grid, factor)?
-                };
-                Ok(Plan { training: (0..n).collect(), points })
-            }
-        }
+    /// What several networks make of the same spots: the mean of what they say, and side by side what
+    /// they have no common measure for, their hidden layers.
+    fn mean(parts: Vec<Predicted>) -> Result<Predicted> {
+        let share = 1.0 / parts.len() as f32;
+        let hidden: Vec<_> = parts.iter().map(|p| p.hidden.view()).collect();
+        let hidden = concatenate(Axis(1), &hidden)
+            .map_err(|e| Error::data("hidden layers", e.to_string()))?;
+        let sum = |a: Array2<f32>, b: Array2<f32>| a + b;
+        let attention = parts.iter().filter_map(|p| p.attention.clone()).reduce(sum);
+        let genes = parts.into_iter().map(|p| p.genes).reduce(sum).unwrap_or_default();
+        Ok(Predicted { genes: genes * share, hidden, attention: attention.map(|a| a * share) })
     }
 }
 
-/// Trains and predicts; `learner` makes the network for (numbers of a feature, genes, steps of an epoch).
+/// What a network is made for.
+pub(crate) struct Sizes {
+    /// Numbers of a feature.
+    pub features: usize,
+    pub genes: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    pub seed: u64,
+}
+
+/// Trains and predicts.
 pub(crate) fn run<L: Learner>(
     method: &'static str,
     settings: &Settings,
     adata: &AnnData,
     histology: &Histology,
-    learner: impl FnOnce(usize, usize, usize, &candle_core::Device) -> Result<L>,
+    learner: impl Fn(Sizes, &candle_core::Device) -> Result<L>,
 ) -> Result<GeneMapFit> {
     settings.check()?;
     let device = settings.device.open()?;
@@ -128,48 +109,58 @@ pub(crate) fn run<L: Learner>(
     let target = expression.values.select(Axis(0), &plan.training);
     let encoded = start.elapsed().as_secs_f64();
 
-    let steps = chunk_sizes(plan.training.len(), settings.chunk).len();
-    let mut learner = learner(features.dim().2, expression.genes.len(), steps, &device)?;
-    if let Some(path) = &settings.weights {
-        load_weights(learner.store(), path, L::is_unused)?;
-    }
-    // The file of the state, and what makes this run this one.
-    let state = settings.checkpoint.as_ref().map(|path| {
-        let epochs = if L::SCHEDULED { settings.epochs } else { 0 };
-        let (features, target) = (spot_rows.view(), target.view());
-        (path, identity(method, epochs, settings, histology, features, target))
-    });
-    let mut losses = match &state {
-        Some((path, identity)) => checkpoint::load(path, identity, &mut learner)?,
-        None => Vec::new(),
+    let cut = |some: &[usize]| {
+        let centers: Vec<[f64; 2]> = some.iter().map(|&i| spot_centers[i]).collect();
+        let (rows, target) = (spot_rows.select(Axis(0), some), target.select(Axis(0), some));
+        Chunk::all(rows.view(), &centers, Some(target.view()), settings.chunk, &device)
     };
-    let chunks =
-        Chunk::all(spot_rows.view(), &spot_centers, Some(target.view()), settings.chunk, &device)?;
-    let mut bar = Progress::new(method, settings.epochs as u64);
-    bar.tick(losses.len().min(settings.epochs) as u64)?;
-    for epoch in losses.len()..settings.epochs {
-        let mut sum = 0.0;
-        for chunk in &chunks {
-            sum += learner.step(chunk)? * chunk.centers.len() as f64;
+    let all = Chunk::all(features.view(), &plan.points.centers, None, settings.chunk, &device)?;
+    let members = members(plan.training.len(), settings.folds, settings.seed)?;
+    let mut bar = Progress::new(method, (settings.epochs * members.len()) as u64);
+    let mut courses = Vec::new();
+    let mut predicted = Vec::new();
+    let mut unseen = Array2::zeros(target.dim());
+    let mut training = 0.0;
+    for (k, member) in members.iter().enumerate() {
+        let begin = Instant::now();
+        let lesson = Lesson { chunks: cut(&member.training)?, unseen: cut(&member.unseen)? };
+        let sizes = Sizes {
+            features: features.dim().2,
+            genes: expression.genes.len(),
+            steps: lesson.chunks.len(),
+            seed: settings.seed.wrapping_add(k as u64),
+        };
+        let mut learner = learner(sizes, &device)?;
+        if let Some(path) = &settings.weights {
+            load_weights(learner.store(), path, L::is_unused)?;
         }
-        losses.push(sum / spot_centers.len() as f64);
-        bar.metric("loss", losses[epoch]);
-        let last = epoch + 1 == settings.epochs;
-        if let Some((path, identity)) = &state
-            && (last || (epoch + 1).is_multiple_of(settings.checkpoint_every))
-        {
-            checkpoint::save(path, identity, &learner, &losses)?;
+        let state = settings.checkpoint.as_ref().map(|path| {
+            let epochs = if L::SCHEDULED { settings.epochs } else { 0 };
+            let (features, target) = (spot_rows.view(), target.view());
+            let identity = identity(method, k, epochs, settings, histology, features, target);
+            State { path: beside(path, k), every: settings.checkpoint_every, identity }
+        });
+        let epochs = settings.epochs;
+        courses.push(train(&mut learner, &lesson, epochs, state.as_ref(), &mut bar)?);
+        training += begin.elapsed().as_secs_f64();
+        let predict = |chunks: &[Chunk]| -> Result<Predicted> {
+            Predicted::join(
+                chunks.iter().map(|chunk| learner.predict(chunk)).collect::<Result<_>>()?,
+            )
+        };
+        let genes = predict(&lesson.unseen)?.genes;
+        for (&i, row) in member.unseen.iter().zip(genes.rows()) {
+            unseen.row_mut(i).assign(&row);
         }
-        bar.tick(1)?;
+        predicted.push(predict(&all)?);
     }
     bar.finish();
-    drop(chunks);
-    let trained = start.elapsed().as_secs_f64();
-
-    let chunks = Chunk::all(features.view(), &plan.points.centers, None, settings.chunk, &device)?;
-    let predicted = chunks.iter().map(|chunk| learner.predict(chunk)).collect::<Result<_>>()?;
-    let predicted = Predicted::join(predicted)?;
-    let seconds = [encoded, trained - encoded, start.elapsed().as_secs_f64() - trained];
+    let mut predicted = Predicted::mean(predicted)?;
+    let weights = match settings.with_interpolation {
+        true => Some(blend(&mut predicted.genes, &unseen, target.view(), &plan, pixels)?),
+        false => None,
+    };
+    let seconds = [encoded, training, start.elapsed().as_secs_f64() - encoded - training];
     GeneMapFit::new(
         method,
         settings,
@@ -178,9 +169,21 @@ pub(crate) fn run<L: Learner>(
         plan.training,
         expression,
         predicted,
-        losses,
+        courses,
+        weights,
         seconds,
     )
+}
+
+/// The file of the `k`-th network: `path`, and then `state-1.safetensors`, ….
+fn beside(path: &Path, k: usize) -> PathBuf {
+    if k == 0 {
+        return path.to_owned();
+    }
+    let part = |s: Option<&std::ffi::OsStr>| s.unwrap_or_default().to_string_lossy().into_owned();
+    let (stem, end) = (part(path.file_stem()), part(path.extension()));
+    let dot = if end.is_empty() { "" } else { "." };
+    path.with_file_name(format!("{stem}-{k}{dot}{end}"))
 }
 
 /// Sets every parameter of `store` from a file of weights.
@@ -213,6 +216,7 @@ fn features(
 /// What makes a run this one: the method, all that its result depends on, and nothing else.
 fn identity(
     method: &str,
+    member: usize,
     epochs: usize,
     settings: &Settings,
     histology: &Histology,
@@ -228,7 +232,7 @@ fn identity(
         device: crate::nn::Device::Auto,
         ..settings.clone()
     };
-    hash.update(format!("{method} {of:?} {}", histology.encoder().fingerprint()));
+    hash.update(format!("{method} {member} {of:?} {}", histology.encoder().fingerprint()));
     features.iter().chain(target.iter()).for_each(|v| hash.update(v.to_le_bytes()));
     hash.finalize().into()
 }

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub weights: Option<PathBuf>,
     pub checkpoint: Option<PathBuf>,
     pub checkpoint_every: usize,
+    pub with_interpolation: bool,
+    pub folds: usize,
 }
 
 impl Settings {
@@ -60,6 +62,8 @@ impl Settings {
             weights: None,
             checkpoint: None,
             checkpoint_every: 50,
+            with_interpolation: false,
+            folds: 0,
         }
     }
 
@@ -82,6 +86,10 @@ impl Settings {
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::parameter("learning_rate", self.learning_rate, "must be above 0"));
+        }
+        if self.with_interpolation && self.folds == 0 {
+            let reason = "needs `folds`: weights are made on spots that a network does not see";
+            return Err(Error::parameter("with_interpolation", true, reason));
         }
         match self.task {
             Task::Recovery { train } if !(train > 0.0 && train <= 1.0) => {
@@ -169,8 +177,28 @@ macro_rules! settings_of {
                 self
             }
 
+            /// Trains so many networks, each without one of as many folds of the spots. Each is kept as it
+            /// was when it predicted its fold best, and training ends when that was 25 epochs ago;
+            /// predictions are the mean over the networks, and hidden layers stand side by side. Ours, not
+            /// published, where one network is trained to the last epoch. Default: 0.
+            pub fn folds(mut self, folds: usize) -> Self {
+                self.settings.folds = folds;
+                self
+            }
+
+            /// Whether networks and interpolation predict together: what networks make of a place and the
+            /// mean of the nearest measured spots, weighted by inverse squared distance, are added up with
+            /// the two weights that predict each training spot best from networks and spots that do not
+            /// know it. Needs [`folds`](Self::folds). Ours, not published, where networks see the image
+            /// alone. Default: false.
+            pub fn with_interpolation(mut self, yes: bool) -> Self {
+                self.settings.with_interpolation = yes;
+                self
+            }
+
             /// A file to which the state of training is written every 50 epochs and at its end. If it is
-            /// there when training begins, training goes on from it, as if it had not stopped.
+            /// there when training begins, training goes on from it, as if it had not stopped. With
+            /// [`folds`](Self::folds), further networks have files beside it (`state-1.safetensors`, …).
             pub fn checkpoint(mut self, path: impl Into<std::path::PathBuf>) -> Self {
                 self.settings.checkpoint = Some(path.into());
                 self

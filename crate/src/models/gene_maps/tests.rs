@@ -9,6 +9,7 @@ use crate::image::{Channels, Image, SlideImage};
 use crate::linalg::same_with_any_threads;
 use crate::nn::Device;
 use crate::rng::{self, Rng};
+use crate::tl::{Interpolate, ScoreGeneMap, interpolate_genes, score_gene_map};
 use ndarray::Array2;
 
 /// Means and deviations of the channels.
@@ -152,6 +153,67 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not() {
     let path = folder.path().join("other.safetensors");
     spamcaf().epochs(2).checkpoint(&path).fit(&adata, &histology).unwrap();
     assert!(spamcaf().epochs(3).checkpoint(&path).fit(&adata, &histology).is_err());
+}
+
+#[test]
+fn networks_and_interpolation_together_are_no_worse_than_either() {
+    let (adata, histology) = slide();
+    let model = histosge().epochs(40).folds(3);
+    let together = model.clone().with_interpolation(true);
+    let x = same_with_any_threads(|| {
+        let fit = together.fit(&adata, &histology).unwrap();
+        fit.predicted().x().unwrap().to_array_f32()
+    });
+    assert!(x.iter().all(|v| *v >= 0.0));
+    let fit = together.fit(&adata, &histology).unwrap();
+    let weights = fit.weights().unwrap();
+    assert!(weights.iter().all(|w| (0.0..2.0).contains(w)) && weights.iter().sum::<f64>() > 0.1);
+    assert!(fit.to_string().contains("interpolation"), "{fit}");
+    let mut map = fit.into_predicted();
+    let hidden = map.obs.mask_by("training", |t| t == 0.0).unwrap();
+    let idw = Interpolate::inverse_distance().layer("measured");
+    interpolate_genes(&mut map, &hidden, idw).unwrap();
+    let alone = model.fit(&adata, &histology).unwrap();
+    assert!(alone.weights().is_none());
+    map.layers.insert("alone".into(), alone.predicted().x().unwrap().clone());
+    let error = |layer: &str| {
+        let options = ScoreGeneMap::default().layer("measured").spots(&hidden);
+        score_gene_map(&map, layer, options).unwrap().mean_mse()
+    };
+    let (together, idw, alone) = (error("X"), error("idw"), error("alone"));
+    assert!(together < idw && together < 1.05 * alone, "{together} {idw} {alone}");
+
+    let e = histosge().with_interpolation(true).fit(&adata, &histology).unwrap_err().to_string();
+    assert!(e.contains("folds"), "{e}");
+}
+
+#[test]
+fn each_network_stops_where_it_predicts_its_fold_best() {
+    let (adata, histology) = slide();
+    let model = || histosge().folds(3).epochs(40);
+    let (x, hidden, kept, losses) = same_with_any_threads(|| {
+        let fit = model().fit(&adata, &histology).unwrap();
+        let x = fit.predicted().x().unwrap().to_array_f32();
+        let hidden = fit.predicted().obsm["X_histosge"].shape();
+        (x, hidden, fit.kept_epochs().to_vec(), fit.losses().to_vec())
+    });
+    assert_eq!(hidden, (48, 18));
+    assert_eq!(kept.len(), 3);
+    assert!(kept.iter().all(|&k| k > 0 && k <= losses.len()), "{kept:?} of {}", losses.len());
+    // Stopped and gone on with, it comes to the same.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    model().epochs(3).checkpoint(&path).fit(&adata, &histology).unwrap();
+    assert!(folder.path().join("state-2.safetensors").exists());
+    let rest = model().checkpoint(&path).fit(&adata, &histology).unwrap();
+    assert_eq!(rest.predicted().x().unwrap().to_array_f32(), x);
+    assert_eq!((rest.kept_epochs(), rest.losses()), (&kept[..], &losses[..]));
+    assert!(rest.to_string().contains("kept"), "{rest}");
+
+    for folds in [1, 25] {
+        let e = histosge().folds(folds).fit(&adata, &histology).unwrap_err().to_string();
+        assert!(e.contains("folds"), "{e}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use super::train::Trainer;
 use crate::anndata::AnnData;
 use crate::error::Result;
 use crate::models::encoder::Histology;
-use crate::models::gene_maps::{Chunk, GeneMapFit, Learner, Predicted, Settings, run, settings_of};
+use crate::models::gene_maps::{
+    Chunk, GeneMapFit, Learner, Predicted, Settings, Sizes, run, settings_of,
+};
 use crate::nn::{Adam, Store, to_array};
 
 /// HisToSGE: a gene map from the image around each spot and the spots beside it.
@@ -73,12 +75,22 @@ impl HisToSge {
     /// [`checkpoint`](HisToSge::checkpoint) the next run goes on from the last write.
     pub fn fit(&self, adata: &AnnData, histology: &Histology) -> Result<GeneMapFit> {
         let settings = &self.settings;
-        run("HisToSGE", settings, adata, histology, |features, genes, _, device| {
-            let (depth, heads) = (self.depth, self.heads);
-            let config =
-                NetworkConfig { features, genes, depth, heads, ..NetworkConfig::default() };
-            Trainer::new(config, settings.learning_rate, settings.seed, device)
-        })
+        run(
+            "HisToSGE",
+            settings,
+            adata,
+            histology,
+            |Sizes { features, genes, seed, .. }, device| {
+                let config = NetworkConfig {
+                    features,
+                    genes,
+                    depth: self.depth,
+                    heads: self.heads,
+                        ..NetworkConfig::default()
+                };
+                Trainer::new(config, settings.learning_rate, seed, device)
+            },
+        )
     }
 }
 

@@ -87,19 +87,19 @@ fn forward(network: &Network, batch: &Batch) -> Result<Trace> {
         dense((n, d, 3 * inner), &x_normed, &held(&block.qkv)?, None, Activation::None, &mut qkv);
         let mut attended = vec![0f32; n * inner];
         heads.forward(&qkv, &mut attended);
-        let mut y = linear(&block.out, &attended, Activation::None)?;
+        let mut y = linear(&block.out, &attended)?;
         add_to(&mut y, &x);
         let y_normed = normed(&block.norm2, &y)?;
-        let inner = linear(&block.fc1, &y_normed, Activation::None)?;
+        let inner = linear(&block.fc1, &y_normed)?;
         let active = gelu_of(&inner);
-        let mut next = linear(&block.fc2, &active, Activation::None)?;
+        let mut next = linear(&block.fc2, &active)?;
         add_to(&mut next, &y);
         blocks.push(BlockTrace { x, x_normed, qkv, attended, y, y_normed, inner, active });
         x = next;
     }
-    let wide = linear(&network.head1, &x, Activation::Relu)?;
+    let wide = linear(&network.head1, &x)?;
     let normed = normed(&network.head_norm, &wide)?;
-    let predicted = linear(&network.head2, &normed, Activation::Relu)?;
+    let predicted = linear(&network.head2, &normed)?;
     debug_assert_eq!(predicted.len(), n * genes);
     Ok(Trace { blocks, hidden: x, wide, normed, genes: predicted })
 }

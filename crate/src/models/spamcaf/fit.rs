@@ -1,6 +1,7 @@
 //! [`SpaMcaf`]: the whole method on one slide.
 
-use super::network::NetworkConfig;
+use super::mixing::Mixing;
+use super::network::{Batch, NetworkConfig};
 use super::schedule::Schedule;
 use super::train::Trainer;
 use crate::anndata::AnnData;
@@ -27,11 +28,12 @@ use crate::nn::{Adam, Store, to_array};
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpaMcaf {
     settings: Settings,
+    mixing: Option<Mixing>,
 }
 
 impl Default for SpaMcaf {
     fn default() -> Self {
-        SpaMcaf { settings: Settings::new(&[224, 672]) }
+        SpaMcaf { settings: Settings::new(&[224, 672]), mixing: None }
     }
 }
 
@@ -44,6 +46,19 @@ impl SpaMcaf {
         self
     }
 
+    /// Tells the network where spots lie, and lets those of a chunk mix: the tables of positions and the
+    /// SummaryMixing transformer that the published code makes, in the published sizes, and then leaves
+    /// out of its predictions. See [the module](super) for where they stand. Default: left out.
+    pub fn with_positions(self) -> Self {
+        self.mixing(Mixing::default())
+    }
+
+    /// As [`with_positions`](SpaMcaf::with_positions), in other sizes.
+    pub fn mixing(mut self, sizes: Mixing) -> Self {
+        self.mixing = Some(sizes);
+        self
+    }
+
     /// Trains on a slide and predicts.
     ///
     /// Reads raw counts from `layers["counts"]`, or from X without such a layer, `obsm["spatial"]`,
@@ -52,34 +67,57 @@ impl SpaMcaf {
     ///
     /// # Errors
     /// [`Error::Parameter`] for a setting that cannot be; [`Error::Data`] without raw counts, with spots
-    /// off the image, or when a chunk would hold a single spot; [`Error::MissingKey`] without coordinates;
-    /// [`Error::Device`]; [`Error::Interrupted`]: with a [`checkpoint`](SpaMcaf::checkpoint) the next run
-    /// goes on from the last write.
+    /// off the image or beyond the positions that the network has, or when a chunk would hold a single
+    /// spot; [`Error::MissingKey`] without coordinates; [`Error::Device`]; [`Error::Interrupted`]: with a
+    /// [`checkpoint`](SpaMcaf::checkpoint) the next run goes on from the last write.
     pub fn fit(&self, adata: &AnnData, histology: &Histology) -> Result<GeneMapFit> {
+        match self.mixing {
+            None => self.fit_as::<false>(adata, histology),
+            Some(_) => self.fit_as::<true>(adata, histology),
+        }
+    }
+
+    fn fit_as<const MIXING: bool>(
+        &self,
+        adata: &AnnData,
+        histology: &Histology,
+    ) -> Result<GeneMapFit> {
         let settings = &self.settings;
-        run("SpaMCAF", settings, adata, histology, |features, genes, steps_per_epoch, device| {
-            let config = NetworkConfig { features, genes, ..NetworkConfig::default() };
+        run("SpaMCAF", settings, adata, histology, |sizes, device| {
+            let config = NetworkConfig {
+                features: sizes.features,
+                genes: sizes.genes,
+                mixing: self.mixing,
+                ..NetworkConfig::default()
+            };
             let schedule = Schedule {
                 learning_rate: settings.learning_rate,
                 epochs: settings.epochs,
-                steps_per_epoch,
+                steps_per_epoch: sizes.steps,
             };
-            let trainer = Trainer::new(config, settings.seed, device)?;
-            Ok(Scheduled { trainer, rates: schedule.rates().collect() })
+            let trainer = Trainer::new(config, sizes.seed, device)?;
+            Ok(Scheduled::<MIXING> { trainer, rates: schedule.rates().collect() })
         })
     }
 }
 
-/// A trainer with the learning rate of every step.
-struct Scheduled {
+/// A trainer, of a network with or without [`Mixing`], with the learning rate of every step.
+struct Scheduled<const MIXING: bool> {
     trainer: Trainer,
     rates: Vec<f64>,
 }
 
-/// Parts of the published network whose results it throws away.
-const UNUSED: [&str; 5] = ["x_embed.", "y_embed.", "trans.", "gene_head.", "layer_norm."];
+/// Parts of the published network that no prediction uses.
+const UNUSED: [&str; 2] = ["gene_head.", "layer_norm."];
+/// Further parts, whose results it throws away, and which [`Mixing`] uses.
+const OF_MIXING: [&str; 3] = ["x_embed.", "y_embed.", "trans."];
 
-impl Learner for Scheduled {
+/// A chunk with its positions.
+fn batch(chunk: &Chunk) -> Batch<'_> {
+    Batch { features: &chunk.features, centers: Some(&chunk.centers) }
+}
+
+impl<const MIXING: bool> Learner for Scheduled<MIXING> {
     const SCHEDULED: bool = true;
 
     fn step(&mut self, chunk: &Chunk) -> Result<f64> {
@@ -87,11 +125,11 @@ impl Learner for Scheduled {
         let rate = self.rates.get(step).ok_or_else(|| {
             Error::parameter("epochs", step, "the schedule of learning rates is at its end")
         })?;
-        self.trainer.step(&chunk.features, chunk.target()?, *rate)
+        self.trainer.step(batch(chunk), chunk.target()?, *rate)
     }
 
     fn predict(&self, chunk: &Chunk) -> Result<Predicted> {
-        let output = self.trainer.network().forward(&chunk.features)?;
+        let output = self.trainer.network().forward(batch(chunk))?;
         Ok(Predicted {
             genes: to_array(&output.genes)?,
             hidden: to_array(&output.hidden)?,
@@ -100,7 +138,8 @@ impl Learner for Scheduled {
     }
 
     fn is_unused(name: &str) -> bool {
-        UNUSED.iter().any(|part| name.starts_with(part)) || name.ends_with(".num_batches_tracked")
+        let is_of = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
+        is_of(&UNUSED) || !MIXING && is_of(&OF_MIXING) || name.ends_with(".num_batches_tracked")
     }
 
     fn store(&self) -> &Store {

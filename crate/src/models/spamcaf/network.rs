@@ -1,5 +1,7 @@
-//! SpaMCAF's network: gated attention over the scales of a spot's image, and four layers to genes.
+//! SpaMCAF's network: gated attention over the scales of a spot's image, where spots lie if that is
+//! wanted, and four layers to genes.
 
+use super::mixing::{Mixing, Places};
 use super::step;
 use crate::error::{Error, Result};
 use crate::nn::{BatchNorm, Dropout, LayerNorm, Linear, Store, fused};
@@ -18,6 +20,10 @@ pub struct NetworkConfig {
     pub dropout: f64,
     /// Share of units dropped in each gate of the attention; 0.25 by default.
     pub gate_dropout: f64,
+    /// Sizes of what tells the network where spots lie and lets those of a chunk mix, between attention
+    /// and the head. `None`, the default, is the released network, whose code makes these parts and
+    /// never uses them.
+    pub mixing: Option<Mixing>,
 }
 
 impl Default for NetworkConfig {
@@ -28,6 +34,7 @@ impl Default for NetworkConfig {
             hidden: 2048,
             dropout: 0.1,
             gate_dropout: 0.25,
+            mixing: None,
         }
     }
 }
@@ -44,6 +51,9 @@ impl NetworkConfig {
             if value == 0 {
                 return Err(Error::parameter(name, value, "must be at least 1"));
             }
+        }
+        if let Some(mixing) = &self.mixing {
+            mixing.check()?;
         }
         for (name, value) in [("dropout", self.dropout), ("gate_dropout", self.gate_dropout)] {
             if !(0.0..1.0).contains(&value) {
@@ -69,19 +79,44 @@ impl Step {
     }
 }
 
+/// Spots that go through the network together. Made of the features alone where the network does not
+/// look at positions: `(&features).into()`; of both otherwise: `(&features, &centers[..]).into()`.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Image features, `[spots, scales, features]`.
+    pub features: &'a Tensor,
+    /// Column and row of the array of each spot, for a network with [`Mixing`]. They are cut to whole
+    /// numbers towards zero, as the published code does.
+    pub centers: Option<&'a [[f64; 2]]>,
+}
+
+impl<'a> From<&'a Tensor> for Batch<'a> {
+    fn from(features: &'a Tensor) -> Self {
+        Batch { features, centers: None }
+    }
+}
+
+impl<'a> From<(&'a Tensor, &'a [[f64; 2]])> for Batch<'a> {
+    fn from((features, centers): (&'a Tensor, &'a [[f64; 2]])) -> Self {
+        Batch { features, centers: Some(centers) }
+    }
+}
+
 /// What the network makes of spots.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// The weight of each scale, `[spots, scales]`; each row sums to 1.
     pub attention: Tensor,
-    /// The weighted mean over the scales, `[spots, features]`.
+    /// What the head sees, `[spots, features]`: the weighted mean over the scales, and with [`Mixing`]
+    /// what the transformer made of it.
     pub hidden: Tensor,
     /// Predicted expression, `[spots, genes]`, not negative.
     pub genes: Tensor,
 }
 
 /// The network. Its parameters have the names of the published code, as far as that uses them:
-/// `wsi_embedder.pre_attn.0.weight`, `feed.fc6_bn.running_mean`, ….
+/// `wsi_embedder.pre_attn.0.weight`, `feed.fc6_bn.running_mean`, …; with [`Mixing`] also
+/// `x_embed.weight`, `y_embed.weight` and those of `trans`.
 #[derive(Debug, Clone)]
 pub struct Network {
     config: NetworkConfig,
@@ -89,6 +124,7 @@ pub struct Network {
     pub(super) gate_tanh: Linear,
     pub(super) gate_sigmoid: Linear,
     pub(super) gate: Linear,
+    places: Option<Places>,
     pub(super) head: [(Linear, BatchNorm); 3],
     pub(super) last: Linear,
 }
@@ -128,13 +164,14 @@ impl Network {
         let gate_tanh = Linear::new(store, a, d, d)?;
         let gate_sigmoid = Linear::new(store, b, d, d)?;
         let gate = Linear::new(store, c, d, 1)?;
+        let places = config.mixing.map(|sizes| Places::new(store, d, sizes)).transpose()?;
         let mut layer = |(linear, norm): (&str, &str), inner, out| -> Result<_> {
             Ok((Linear::new(store, linear, inner, out)?, BatchNorm::new(store, norm, out)?))
         };
         let head =
             [layer(HEAD[0], d, d)?, layer(HEAD[1], d, hidden)?, layer(HEAD[2], hidden, hidden)?];
         let last = Linear::new(store, LAST, hidden, genes)?.with_relu();
-        Ok(Network { config, before, gate_tanh, gate_sigmoid, gate, head, last })
+        Ok(Network { config, before, gate_tanh, gate_sigmoid, gate, places, head, last })
     }
 
     /// The sizes.
@@ -159,29 +196,42 @@ impl Network {
         }
     }
 
-    /// Predicts the expression of spots from the features of their image at each scale.
+    /// Whether the fused kernels compute what this network makes of `features`; they know no
+    /// [`Mixing`].
+    pub(super) fn is_fused(&self, features: &Tensor) -> bool {
+        self.places.is_none() && fused::usable(features)
+    }
+
+    /// Predicts the expression of spots from the features of their image at each scale, and from where
+    /// they lie if the network has [`Mixing`].
     ///
     /// # Shapes
     /// `[spots, scales, features]` → see [`Output`].
     ///
     /// # Errors
-    /// [`Error::Shape`] for features that do not fit; those of the device.
-    pub fn forward(&self, features: &Tensor) -> Result<Output> {
-        self.check(features)?;
-        if fused::usable(features) {
-            return step::predict(self, features);
+    /// [`Error::Shape`] for features that do not fit; [`Error::Data`] for positions that are missing, or
+    /// that the network does not have; those of the device.
+    pub fn forward<'a>(&self, batch: impl Into<Batch<'a>>) -> Result<Output> {
+        let batch: Batch<'_> = batch.into();
+        self.check(batch.features)?;
+        if self.is_fused(batch.features) {
+            return step::predict(self, batch.features);
         }
-        Ok(self.plain(features, None)?.0)
+        Ok(self.plain(batch, None)?.0)
     }
 
     /// [`forward`](Network::forward) in candle's own operations, with gradients; in training, with
     /// dropout and the batch's own statistics, which are returned for each layer of the head.
     pub(super) fn plain(
         &self,
-        features: &Tensor,
+        Batch { features, centers }: Batch<'_>,
         training: Option<Step>,
     ) -> Result<(Output, Vec<(Tensor, Tensor)>)> {
         let (spots, scales) = self.check(features)?;
+        let at = match &self.places {
+            Some(places) => Some((places, places.of(centers, spots)?)),
+            None => None,
+        };
         let d = self.config.features;
         let drop = |x: Tensor, share: f64, layer: &str| -> Result<Tensor> {
             match training.and_then(|step| step.dropout(share, layer)) {
@@ -201,7 +251,10 @@ impl Network {
         let logits = self.gate.plain(&(tanh * sigmoid)?, None)?.reshape((spots, scales))?;
         let attention = candle_nn::ops::softmax(&logits, D::Minus1)?;
         let x = x.reshape((spots, scales, d))?;
-        let hidden = x.broadcast_mul(&attention.unsqueeze(2)?)?.sum(1)?;
+        let mut hidden = x.broadcast_mul(&attention.unsqueeze(2)?)?.sum(1)?;
+        if let Some((places, at)) = at {
+            hidden = places.forward(&hidden, &at)?;
+        }
         let mut statistics = Vec::new();
         let mut y = hidden.clone();
         for (linear, norm) in &self.head {

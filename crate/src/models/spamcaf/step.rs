@@ -5,9 +5,8 @@
 use super::network::{BEFORE, GATES, HEAD, LAST, Network, Output, Step};
 use crate::error::Result;
 use crate::nn::fused::{
-    Activation, Columns, Gradient, Gradients, Norm, add_to, gelu_back, gelu_of, held, linear,
-    linear_back, linear_gradients, norm_back, normed, sigmoid_of, squared_error_behind_relu,
-    tanh_of,
+    Columns, Gradient, Gradients, Norm, add_to, gelu_back, gelu_of, held, linear, linear_back,
+    linear_gradients, norm_back, normed, sigmoid_of, squared_error_behind_relu, tanh_of,
 };
 use crate::nn::{BATCH_EPSILON, Dropout};
 use candle_core::{Device, Tensor};
@@ -156,20 +155,20 @@ fn forward(network: &Network, features: &Tensor, training: Option<Step>) -> Resu
     let mut x = held(&features)?.to_vec();
     let mut before = Vec::new();
     for (i, (layer, norm)) in network.before.iter().enumerate() {
-        let linear = linear(layer, &x, Activation::None)?;
+        let linear = linear(layer, &x)?;
         let normed = normed(norm, &linear)?;
         let mut next = gelu_of(&normed);
         drop_in_place(&mut next, before_dropout(network, training, i));
         before.push(BeforeTrace { input: std::mem::replace(&mut x, next), linear, normed });
     }
     let seen = x;
-    let tanh = tanh_of(linear(&network.gate_tanh, &seen, Activation::None)?);
-    let sigmoid = sigmoid_of(linear(&network.gate_sigmoid, &seen, Activation::None)?);
+    let tanh = tanh_of(linear(&network.gate_tanh, &seen)?);
+    let sigmoid = sigmoid_of(linear(&network.gate_sigmoid, &seen)?);
     let mut gated: Vec<f32> = tanh.iter().zip(&sigmoid).map(|(t, s)| t * s).collect();
     for dropout in gates_dropout(network, training) {
         drop_in_place(&mut gated, dropout);
     }
-    let mut attention = linear(&network.gate, &gated, Activation::None)?;
+    let mut attention = linear(&network.gate, &gated)?;
     let mut hidden = vec![0f32; spots * d];
     for ((weights, hidden), rows) in attention
         .chunks_exact_mut(scales)
@@ -184,7 +183,7 @@ fn forward(network: &Network, features: &Tensor, training: Option<Step>) -> Resu
     let mut head = Vec::new();
     let mut x = hidden.clone();
     for (layer, norm) in &network.head {
-        let linear = linear(layer, &x, Activation::None)?;
+        let linear = linear(layer, &x)?;
         let columns = if training.is_some() {
             Columns::of(&linear, spots)
         } else {
@@ -197,7 +196,7 @@ fn forward(network: &Network, features: &Tensor, training: Option<Step>) -> Resu
         columns.normalise_relu(&linear, rule, &mut next);
         head.push(HeadTrace { input: std::mem::replace(&mut x, next), linear, columns });
     }
-    let genes = linear(&network.last, &x, Activation::Relu)?;
+    let genes = linear(&network.last, &x)?;
     // What the last layer took ends the list, so that each layer's output is the next one's input.
     let nothing = Columns { mean: vec![], variance: vec![] };
     head.push(HeadTrace { input: x, linear: vec![], columns: nothing });

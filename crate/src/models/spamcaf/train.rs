@@ -1,10 +1,10 @@
 //! [`Trainer`]: the network with its optimizer.
 
-use super::network::{Network, NetworkConfig, Step, is_trained};
+use super::network::{Batch, Network, NetworkConfig, Step, is_trained};
 use super::step::step;
 use crate::error::{Error, Result};
 use crate::nn::fused::{gradient_tensors, held};
-use crate::nn::{Adam, AdamConfig, Store, fused};
+use crate::nn::{Adam, AdamConfig, Store};
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
 
@@ -49,19 +49,26 @@ impl Trainer {
         &mut self.adam
     }
 
-    /// One step of Adam at `learning_rate` on a chunk of spots, `[spots, scales, features]` and
-    /// `[spots, genes]`; returns the mean squared error before it.
+    /// One step of Adam at `learning_rate` on a chunk of spots and their expression, `[spots, genes]`;
+    /// returns the mean squared error before it.
     ///
     /// # Errors
     /// [`Error::Shape`] for tensors that do not fit, [`Error::Data`] for a single spot, of which no
-    /// statistics can be made, or when the loss is not a number; those of the device.
-    pub fn step(&mut self, features: &Tensor, target: &Tensor, learning_rate: f64) -> Result<f64> {
-        let (spots, _) = self.check(features, target)?;
+    /// statistics can be made, for positions as in [`Network::forward`], or when the loss is not a
+    /// number; those of the device.
+    pub fn step<'a>(
+        &mut self,
+        batch: impl Into<Batch<'a>>,
+        target: &Tensor,
+        learning_rate: f64,
+    ) -> Result<f64> {
+        let batch: Batch<'_> = batch.into();
+        let spots = self.check(batch.features, target)?;
         let at = Step { seed: self.seed, step: self.adam.steps() as u64 };
         self.adam.config.learning_rate = learning_rate;
-        if fused::usable(features) {
+        if self.network.is_fused(batch.features) {
             let target = target.contiguous()?;
-            let found = step(&self.network, features, &held(&target)?, at)?;
+            let found = step(&self.network, batch.features, &held(&target)?, at)?;
             self.finite(found.loss)?;
             self.adam.step_blocks(&found.gradients)?;
             for ((_, norm), columns) in self.network.head.iter().zip(found.statistics) {
@@ -71,7 +78,7 @@ impl Trainer {
             }
             return Ok(found.loss);
         }
-        let (output, statistics) = self.network.plain(features, Some(at))?;
+        let (output, statistics) = self.network.plain(batch, Some(at))?;
         let loss = (output.genes - target)?.sqr()?.mean_all()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         self.finite(value)?;
@@ -87,21 +94,22 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`step`](Trainer::step).
-    pub fn loss_and_gradients(
+    pub fn loss_and_gradients<'a>(
         &self,
-        features: &Tensor,
+        batch: impl Into<Batch<'a>>,
         target: &Tensor,
     ) -> Result<(f64, HashMap<String, Tensor>)> {
-        self.check(features, target)?;
+        let batch: Batch<'_> = batch.into();
+        self.check(batch.features, target)?;
         let config = NetworkConfig { dropout: 0.0, gate_dropout: 0.0, ..*self.network.config() };
         let network = self.network.with_config(config);
         let at = Step { seed: self.seed, step: 0 };
-        if fused::usable(features) {
+        if network.is_fused(batch.features) {
             let target = target.contiguous()?;
-            let found = step(&network, features, &held(&target)?, at)?;
+            let found = step(&network, batch.features, &held(&target)?, at)?;
             return Ok((found.loss, gradient_tensors(&self.store, &found.gradients)?));
         }
-        let loss = (network.plain(features, Some(at))?.0.genes - target)?.sqr()?.mean_all()?;
+        let loss = (network.plain(batch, Some(at))?.0.genes - target)?.sqr()?.mean_all()?;
         let found = loss.backward()?;
         let trained = self.store.iter().filter(|(name, _)| is_trained(name));
         let gradients =
@@ -110,8 +118,8 @@ impl Trainer {
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 
-    fn check(&self, features: &Tensor, target: &Tensor) -> Result<(usize, usize)> {
-        let (spots, scales) = self.network.check(features)?;
+    fn check(&self, features: &Tensor, target: &Tensor) -> Result<usize> {
+        let (spots, _) = self.network.check(features)?;
         let genes = self.network.config().genes;
         if target.dims() != [spots, genes] {
             let expected = format!("{spots} × {genes}");
@@ -121,7 +129,7 @@ impl Trainer {
             let reason = "has a single spot: batch normalisation needs at least 2";
             return Err(Error::data("a chunk", reason));
         }
-        Ok((spots, scales))
+        Ok(spots)
     }
 
     fn finite(&self, loss: f64) -> Result<()> {

@@ -12,11 +12,12 @@ use std::collections::HashMap;
 pub(crate) type Gradients = IndexMap<String, Gradient>;
 
 /// The rows that a layer makes of rows of `x`.
-pub(crate) fn linear(layer: &Linear, x: &[f32], activation: Activation) -> Result<Vec<f32>> {
+pub(crate) fn linear(layer: &Linear, x: &[f32]) -> Result<Vec<f32>> {
     let (out, inner) = layer.weight.dims2()?;
     let n = x.len() / inner;
     let mut y = vec![0f32; n * out];
     let (w, b) = (held(&layer.weight)?, held(&layer.bias)?);
+    let activation = if layer.has_relu() { Activation::Relu } else { Activation::None };
     dense((n, inner, out), x, &w, Some(&b), activation, &mut y);
     Ok(y)
 }

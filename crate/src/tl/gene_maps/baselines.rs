@@ -3,7 +3,7 @@
 use super::{chosen, expression};
 use crate::anndata::{AnnData, Select};
 use crate::error::{Error, Result};
-use crate::linalg::{KdTree, Real};
+use crate::linalg::{KdTree, Neighbor, Real};
 use crate::tl::{Ridge, RidgeFit};
 use ndarray::{Array2, ArrayView2, Axis, Zip};
 
@@ -69,6 +69,47 @@ impl Interpolate {
         values: ArrayView2<T>,
         targets: ArrayView2<f64>,
     ) -> Result<Array2<T>> {
+        self.check(coordinates, values)?;
+        if coordinates.ncols() != targets.ncols() {
+            let (expected, found) = (coordinates.ncols(), targets.ncols());
+            return Err(Error::shape("columns of the targets' coordinates", expected, found));
+        }
+        if let Some(i) = targets.rows().into_iter().position(|r| !r.iter().all(|x| x.is_finite())) {
+            return Err(Error::data("targets' coordinates", format!("row {i} is not finite")));
+        }
+        let tree = KdTree::new(coordinates)?;
+        Ok(self.means(values, targets, |_, target| tree.nearest(target, self.k)))
+    }
+
+    /// The expression (n × m) of every measured spot from that of the others, as if it had not been
+    /// measured itself.
+    ///
+    /// # Errors
+    /// As [`predict`](Interpolate::predict); [`Error::Data`] for a single spot.
+    pub fn predict_left_out<T: Real>(
+        &self,
+        coordinates: ArrayView2<f64>,
+        values: ArrayView2<T>,
+    ) -> Result<Array2<T>> {
+        self.check(coordinates, values)?;
+        if coordinates.nrows() == 1 {
+            return Err(Error::data(
+                "measured spots",
+                "there is one, and no other to predict from",
+            ));
+        }
+        let tree = KdTree::new(coordinates)?;
+        Ok(self.means(values, coordinates, |i, spot| {
+            let mut near = tree.nearest(spot, self.k + 1);
+            // Of spots that share a place, it may not be among the nearest.
+            let itself = near.iter().position(|n| n.index == i).unwrap_or(near.len() - 1);
+            near.remove(itself);
+            near
+        }))
+    }
+
+    /// What can be judged without targets.
+    fn check<T>(&self, coordinates: ArrayView2<f64>, values: ArrayView2<T>) -> Result<()> {
         if self.k == 0 {
             return Err(Error::parameter("k", 0, "must be at least 1"));
         }
@@ -78,20 +119,22 @@ impl Interpolate {
         if coordinates.nrows() != values.nrows() {
             return Err(Error::shape("rows of expression", coordinates.nrows(), values.nrows()));
         }
-        if coordinates.ncols() != targets.ncols() {
-            let (expected, found) = (coordinates.ncols(), targets.ncols());
-            return Err(Error::shape("columns of the targets' coordinates", expected, found));
-        }
         if coordinates.nrows() == 0 {
             return Err(Error::data("measured spots", "there are none to predict from"));
         }
-        if let Some(i) = targets.rows().into_iter().position(|r| !r.iter().all(|x| x.is_finite())) {
-            return Err(Error::data("targets' coordinates", format!("row {i} is not finite")));
-        }
-        let tree = KdTree::new(coordinates)?;
+        Ok(())
+    }
+
+    /// For each target the weighted mean of the measured spots that are `near` it.
+    fn means<T: Real>(
+        &self,
+        values: ArrayView2<T>,
+        targets: ArrayView2<f64>,
+        near: impl Fn(usize, &[f64]) -> Vec<Neighbor> + Sync,
+    ) -> Array2<T> {
         let mut out = Array2::<T>::zeros((targets.nrows(), values.ncols()));
-        Zip::from(out.rows_mut()).and(targets.rows()).par_for_each(|mut out, target| {
-            let near = tree.nearest(&target.to_vec(), self.k);
+        Zip::indexed(out.rows_mut()).and(targets.rows()).par_for_each(|i, mut out, target| {
+            let near = near(i, &target.to_vec());
             let weights = self.weights(&near.iter().map(|n| n.distance).collect::<Vec<_>>());
             let mut sums = vec![0f64; out.len()];
             for (near, weight) in near.iter().zip(weights).filter(|(_, w)| *w > 0.0) {
@@ -100,7 +143,7 @@ impl Interpolate {
             }
             out.iter_mut().zip(sums).for_each(|(o, s)| *o = T::from_f64(s));
         });
-        Ok(out)
+        out
     }
 
     /// Weights that sum to 1, for rising distances.
@@ -191,6 +234,24 @@ mod tests {
         assert_eq!(plain.row(0).to_vec(), [3.0, 15.0]);
         let near = Interpolate::nearest().predict(at.view(), values.view(), to.view()).unwrap();
         assert_eq!(near, array![[1.0, 10.0], [5.0, 20.0]]);
+    }
+
+    #[test]
+    fn a_spot_left_out_is_predicted_from_the_others() {
+        let at = array![[0.0, 0.0], [3.0, 0.0], [0.0, 6.0], [0.0, 0.0], [50.0, 0.0]];
+        let values = array![[1f64], [5.0], [9.0], [2.0], [7.0]];
+        let idw = Interpolate::inverse_distance().k(2);
+        let got = idw.predict_left_out(at.view(), values.view()).unwrap();
+        for i in 0..5 {
+            let others: Vec<usize> = (0..5).filter(|&j| j != i).collect();
+            let (at_others, of) = (at.select(Axis(0), &others), values.select(Axis(0), &others));
+            let target = at.select(Axis(0), &[i]);
+            let expected = idw.predict(at_others.view(), of.view(), target.view()).unwrap();
+            assert_eq!(got.row(i), expected.row(0), "spot {i}");
+        }
+        let one = (at.select(Axis(0), &[0]), values.select(Axis(0), &[0]));
+        let e = idw.predict_left_out(one.0.view(), one.1.view()).unwrap_err().to_string();
+        assert!(e.contains("no other"), "{e}");
     }
 
     #[test]
