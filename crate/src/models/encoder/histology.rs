@@ -71,7 +71,7 @@ impl Histology {
     ///
     /// # Errors
     /// [`Error::MissingKey`] without an image or its scale factor; [`Error::Data`] when there are several
-    /// libraries, or when the entry is no picture.
+    /// libraries; [`Error::Shape`] when the entry is no picture.
     pub fn of(adata: &AnnData, encoder: impl Encoder + 'static) -> Result<Self> {
         let names = libraries(adata);
         if names.len() > 1 {
@@ -353,6 +353,6 @@ mod tests {
             ("scalefactors", map(vec![("tissue_hires_scalef", Value::float(0.5))])),
         ]);
         let e = refused(&with(vec![("A", no_picture)]));
-        assert!(matches!(e, Error::Data { .. }) && e.to_string().contains("hires"), "{e}");
+        assert!(matches!(e, Error::Shape { .. }) && e.to_string().contains("hires"), "{e}");
     }
 }

@@ -10,6 +10,10 @@
 //! measurements, which can be judged. *Generation* learns from all spots and predicts between them: a map
 //! denser than the slide.
 //!
+//! Two options of ours serve slides of few spots: networks that each do without a fold of the spots and stop
+//! where they predict it best (`training`), and inverse distances beside them, each of both weighing as much
+//! as it helps to predict spots that it was not told of (`blend`).
+//!
 //! Here live the tasks ([`Task`]), the cut into chunks ([`chunk_sizes`]), the denser grids ([`Dense`],
 //! [`Grid`]) and the result ([`GeneMapFit`]). The networks are in [`histosge`](super::histosge) and
 //! [`spamcaf`](super::spamcaf).
@@ -19,6 +23,7 @@ mod checkpoint;
 mod chunks;
 mod expression;
 mod grid;
+mod places;
 mod plan;
 mod result;
 mod run;
@@ -31,6 +36,7 @@ pub use result::GeneMapFit;
 pub use settings::Task;
 
 pub(super) use chunks::Chunk;
+pub(super) use places::{check_places, whole_places};
 pub(super) use run::{Learner, Predicted, Sizes, run};
 pub(super) use settings::{Settings, settings_of};
 

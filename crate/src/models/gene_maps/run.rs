@@ -27,8 +27,10 @@ pub(crate) trait Learner {
     fn step(&mut self, chunk: &Chunk) -> Result<f64>;
     /// What the network makes of a chunk.
     fn predict(&self, chunk: &Chunk) -> Result<Predicted>;
+    /// What the network is, for a training that goes on from a file.
+    fn describe(&self) -> String;
     /// Whether published weights hold a tensor of this name that the network has no use for.
-    fn is_unused(name: &str) -> bool;
+    fn is_unused(&self, name: &str) -> bool;
     /// The parameters.
     fn store(&self) -> &Store;
     /// The optimizer.
@@ -132,12 +134,16 @@ pub(crate) fn run<L: Learner>(
         };
         let mut learner = learner(sizes, &device)?;
         if let Some(path) = &settings.weights {
-            load_weights(learner.store(), path, L::is_unused)?;
+            load_weights(&learner, path)?;
         }
         let state = settings.checkpoint.as_ref().map(|path| {
+            let what = format!("{method} {k} {}", learner.describe());
             let epochs = if L::SCHEDULED { settings.epochs } else { 0 };
-            let (features, target) = (spot_rows.view(), target.view());
-            let identity = identity(method, k, epochs, settings, histology, features, target);
+            let mut hash = Sha256::new();
+            hash.update(identity(&what, epochs, settings, histology));
+            spot_centers.iter().flatten().for_each(|v| hash.update(v.to_le_bytes()));
+            spot_rows.iter().chain(&target).for_each(|v| hash.update(v.to_le_bytes()));
+            let identity = hash.finalize().into();
             State { path: beside(path, k), every: settings.checkpoint_every, identity }
         });
         let epochs = settings.epochs;
@@ -186,10 +192,11 @@ fn beside(path: &Path, k: usize) -> PathBuf {
     path.with_file_name(format!("{stem}-{k}{dot}{end}"))
 }
 
-/// Sets every parameter of `store` from a file of weights.
-fn load_weights(store: &Store, path: &Path, is_unused: impl Fn(&str) -> bool) -> Result<()> {
+/// Sets every parameter from a file of weights.
+fn load_weights(learner: &impl Learner, path: &Path) -> Result<()> {
+    let store = learner.store();
     let expected = store.iter().map(|(name, var)| (name, var.dims().to_vec()));
-    let tensors = read_checkpoint(path)?.state_dict()?.without(is_unused);
+    let tensors = read_checkpoint(path)?.state_dict()?.without(|name| learner.is_unused(name));
     store.load_tensors(&tensors.into_exactly(&expected.collect::<Vec<_>>())?)
 }
 
@@ -213,17 +220,9 @@ fn features(
     Ok(all)
 }
 
-/// What makes a run this one: the method, all that its result depends on, and nothing else.
-fn identity(
-    method: &str,
-    member: usize,
-    epochs: usize,
-    settings: &Settings,
-    histology: &Histology,
-    features: ndarray::ArrayView3<f32>,
-    target: ArrayView2<f32>,
-) -> [u8; 32] {
-    let mut hash = Sha256::new();
+/// What makes a run this one beside its data: `what` it trains and all settings that its result depends
+/// on.
+fn identity(what: &str, epochs: usize, settings: &Settings, histology: &Histology) -> String {
     // The device may change, and epochs be added where they are all alike.
     let of = Settings {
         epochs,
@@ -232,7 +231,5 @@ fn identity(
         device: crate::nn::Device::Auto,
         ..settings.clone()
     };
-    hash.update(format!("{method} {member} {of:?} {}", histology.encoder().fingerprint()));
-    features.iter().chain(target.iter()).for_each(|v| hash.update(v.to_le_bytes()));
-    hash.finalize().into()
+    format!("{what} {of:?} {}", histology.encoder().fingerprint())
 }

@@ -115,7 +115,11 @@ impl Learner for Trainer {
         })
     }
 
-    fn is_unused(_: &str) -> bool {
+    fn describe(&self) -> String {
+        format!("{:?}", self.network().config())
+    }
+
+    fn is_unused(&self, _: &str) -> bool {
         false
     }
 

@@ -3,6 +3,7 @@
 
 use super::step;
 use crate::error::{Error, Result};
+use crate::models::gene_maps::{check_places, whole_places};
 use crate::nn::{LayerNorm, Linear, Store, fused};
 use candle_core::Tensor;
 
@@ -84,19 +85,7 @@ impl Batch {
     /// that is negative or no number.
     pub fn new(features: Tensor, centers: &[[f64; 2]]) -> Result<Batch> {
         let length = features.dim(0)?;
-        if centers.len() != length {
-            return Err(Error::shape("positions of spots", length, centers.len()));
-        }
-        let whole = |v: f64| -> Result<u32> {
-            // -0.5 is cut to 0.
-            if v > -1.0 && v < f64::from(u32::MAX) {
-                return Ok(v as u32);
-            }
-            let reason = format!("{v} cannot be a column or a row: they count from 0");
-            Err(Error::data("positions of spots", reason))
-        };
-        let columns = centers.iter().map(|c| whole(c[0])).collect::<Result<_>>()?;
-        let rows = centers.iter().map(|c| whole(c[1])).collect::<Result<_>>()?;
+        let [columns, rows] = whole_places(centers, length)?;
         Ok(Batch { features, columns, rows, length })
     }
 }
@@ -188,16 +177,7 @@ impl Network {
         if batch.length == 0 || spots % batch.length != 0 {
             return Err(Error::shape("spots", format!("a multiple of {}", batch.length), spots));
         }
-        let most = batch.columns.iter().chain(&batch.rows).max().copied().unwrap_or(0) as usize;
-        if most >= self.config.positions {
-            let reason = format!(
-                "a spot lies in row or column {most} of the array, but the network has positions \
-                 for 0 to {}: give it more (positions), or coarser coordinates",
-                self.config.positions - 1
-            );
-            return Err(Error::data("positions of spots", reason));
-        }
-        Ok(())
+        check_places(&batch.columns, &batch.rows, self.config.positions)
     }
 
     /// Predicts the expression of spots.

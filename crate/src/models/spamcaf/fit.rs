@@ -71,17 +71,6 @@ impl SpaMcaf {
     /// spot; [`Error::MissingKey`] without coordinates; [`Error::Device`]; [`Error::Interrupted`]: with a
     /// [`checkpoint`](SpaMcaf::checkpoint) the next run goes on from the last write.
     pub fn fit(&self, adata: &AnnData, histology: &Histology) -> Result<GeneMapFit> {
-        match self.mixing {
-            None => self.fit_as::<false>(adata, histology),
-            Some(_) => self.fit_as::<true>(adata, histology),
-        }
-    }
-
-    fn fit_as<const MIXING: bool>(
-        &self,
-        adata: &AnnData,
-        histology: &Histology,
-    ) -> Result<GeneMapFit> {
         let settings = &self.settings;
         run("SpaMCAF", settings, adata, histology, |sizes, device| {
             let config = NetworkConfig {
@@ -96,13 +85,13 @@ impl SpaMcaf {
                 steps_per_epoch: sizes.steps,
             };
             let trainer = Trainer::new(config, sizes.seed, device)?;
-            Ok(Scheduled::<MIXING> { trainer, rates: schedule.rates().collect() })
+            Ok(Scheduled { trainer, rates: schedule.rates().collect() })
         })
     }
 }
 
-/// A trainer, of a network with or without [`Mixing`], with the learning rate of every step.
-struct Scheduled<const MIXING: bool> {
+/// A trainer with the learning rate of every step.
+struct Scheduled {
     trainer: Trainer,
     rates: Vec<f64>,
 }
@@ -117,7 +106,7 @@ fn batch(chunk: &Chunk) -> Batch<'_> {
     Batch { features: &chunk.features, centers: Some(&chunk.centers) }
 }
 
-impl<const MIXING: bool> Learner for Scheduled<MIXING> {
+impl Learner for Scheduled {
     const SCHEDULED: bool = true;
 
     fn step(&mut self, chunk: &Chunk) -> Result<f64> {
@@ -137,9 +126,14 @@ impl<const MIXING: bool> Learner for Scheduled<MIXING> {
         })
     }
 
-    fn is_unused(name: &str) -> bool {
+    fn describe(&self) -> String {
+        format!("{:?}", self.trainer.network().config())
+    }
+
+    fn is_unused(&self, name: &str) -> bool {
         let is_of = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
-        is_of(&UNUSED) || !MIXING && is_of(&OF_MIXING) || name.ends_with(".num_batches_tracked")
+        let mixes = self.trainer.network().config().mixing.is_some();
+        is_of(&UNUSED) || !mixes && is_of(&OF_MIXING) || name.ends_with(".num_batches_tracked")
     }
 
     fn store(&self) -> &Store {

@@ -5,6 +5,7 @@
 //! the number of tokens.
 
 use crate::error::{Error, Result};
+use crate::models::gene_maps::{check_places, whole_places};
 use crate::nn::{LayerNorm, Linear, Store};
 use candle_core::Tensor;
 
@@ -223,35 +224,14 @@ impl Places {
     /// Column and row of each of as many `spots`, cut to whole numbers towards zero as the published
     /// code does, if the tables have them.
     pub fn of(&self, centers: Option<&[[f64; 2]]>, spots: usize) -> Result<[Vec<u32>; 2]> {
-        const WHAT: &str = "positions of spots";
         let centers = centers.ok_or_else(|| {
             let reason =
                 "are missing: a network with positions needs the column and the row of each spot";
-            Error::data(WHAT, reason)
+            Error::data("positions of spots", reason)
         })?;
-        if centers.len() != spots {
-            return Err(Error::shape(WHAT, spots, centers.len()));
-        }
-        let positions = self.columns.dim(0)?;
-        let whole = |v: f64| -> Result<u32> {
-            // -0.5 is cut to 0.
-            if v.is_nan() || v <= -1.0 {
-                let reason = format!("{v} cannot be a column or a row: they count from 0");
-                return Err(Error::data(WHAT, reason));
-            }
-            let place = v as u32;
-            if place as usize >= positions {
-                let reason = format!(
-                    "a spot lies in row or column {place} of the array, but the network has \
-                     positions for 0 to {}: give it more (positions), or coarser coordinates",
-                    positions - 1
-                );
-                return Err(Error::data(WHAT, reason));
-            }
-            Ok(place)
-        };
-        let part = |k: usize| -> Result<Vec<u32>> { centers.iter().map(|c| whole(c[k])).collect() };
-        Ok([part(0)?, part(1)?])
+        let [columns, rows] = whole_places(centers, spots)?;
+        check_places(&columns, &rows, self.columns.dim(0)?)?;
+        Ok([columns, rows])
     }
 
     /// Adds the positions, and lets the spots, one sequence, mix.

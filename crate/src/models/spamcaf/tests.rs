@@ -176,7 +176,7 @@ fn where_spots_lie_is_learned_with_positions_alone() {
     let features = Tensor::zeros((40, 2, 20), DType::F32, &Device::Cpu).unwrap();
     let expression = |i: usize, g: usize| {
         let [column, row] = centers[i];
-        if g % 2 == 0 { 1.0 + (column * 0.8 + g as f64).sin() } else { row / 2.0 }
+        if g.is_multiple_of(2) { 1.0 + (column * 0.8 + g as f64).sin() } else { row / 2.0 }
     };
     let values: Vec<f32> = (0..360).map(|i| expression(i / 9, i % 9) as f32).collect();
     let target = Tensor::from_vec(values, (40, 9), &Device::Cpu).unwrap();

@@ -158,8 +158,13 @@ impl ScoreGeneMap {
         })
     }
 
-    /// For a slide: names and grid from the object where they are not given.
+    /// For a slide: its names, and its grid where none is given.
     pub(super) fn on(mut self, adata: &AnnData) -> Result<Self> {
+        if let Some(names) = &self.genes {
+            let reason = "names the genes of arrays, and those of a slide have names; to compare some \
+                          of them, take these first (`adata.take_vars`)";
+            return Err(Error::parameter("genes", format!("{} names", names.len()), reason));
+        }
         self.spots = match self.spots.positions("obs", &adata.obs)? {
             None => Select::from(..),
             Some(positions) => Select::At(positions),
