@@ -4,7 +4,7 @@
 use super::plan::Plan;
 use crate::error::Result;
 use crate::tl::Interpolate;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 /// What the measured spots around a place tell, by inverse distance.
 struct Interpolated {
@@ -32,7 +32,8 @@ impl Interpolated {
 }
 
 /// Takes what networks predict for all `points` and, each without the spot, for those that train
-/// (`unseen`), into one prediction with inverse distances; returns the weights of both.
+/// (`unseen`), into one prediction with inverse distances, and stretches it gene by gene; returns the
+/// weights of both.
 pub(super) fn blend(
     points: &mut Array2<f32>,
     unseen: &Array2<f32>,
@@ -44,16 +45,17 @@ pub(super) fn blend(
     let mean = |a: ArrayView2<f32>| a.mean_axis(Axis(0)).expect("spots train");
     let (mean_target, mean_unseen) = (mean(target), mean(unseen.view()));
     let mean_near = mean(near.spots.view());
-    let weights = weights(
-        (&target - &mean_target).view(),
-        (unseen - &mean_unseen).view(),
-        (&near.spots - &mean_near).view(),
-    );
+    let (truth, by_network) = (&target - &mean_target, unseen - &mean_unseen);
+    let by_near = &near.spots - &mean_near;
+    let weights = weights(truth.view(), by_network.view(), by_near.view());
     let [network, interpolation] = weights.map(|w| w as f32);
+    let said = by_network * network + by_near * interpolation;
+    let slopes = slopes(truth.view(), said.view());
     for (mut row, near) in points.rows_mut().into_iter().zip(near.points.rows()) {
         for (g, v) in row.iter_mut().enumerate() {
             let (a, b) = (*v - mean_unseen[g], near[g] - mean_near[g]);
-            *v = (mean_target[g] + network * a + interpolation * b).max(0.0);
+            let beyond = slopes[g] * (network * a + interpolation * b);
+            *v = (mean_target[g] + beyond).max(0.0);
         }
     }
     Ok(weights)
@@ -78,6 +80,22 @@ fn weights(y: ArrayView2<f32>, a: ArrayView2<f32>, b: ArrayView2<f32>) -> [f64; 
     if a * ya >= b * yb { [a, 0.0] } else { [0.0, b] }
 }
 
+/// By how much to stretch what is `said` of each gene: weights that serve all genes are small, since most
+/// genes are mostly noise, and too small for a gene with a clear pattern. The slope of least squares, drawn
+/// towards 1 as if an average gene's evidence said so, and at least a tenth.
+fn slopes(truth: ArrayView2<f32>, said: ArrayView2<f32>) -> Vec<f32> {
+    let dot = |a: ArrayView1<f32>, b: ArrayView1<f32>| -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    };
+    let square = |g: usize| dot(said.column(g), said.column(g));
+    let usual = (0..said.ncols()).map(square).sum::<f32>() / said.ncols() as f32;
+    let slope = |g: usize| match square(g) + usual {
+        0.0 => 1.0,
+        all => ((dot(truth.column(g), said.column(g)) + usual) / all).max(0.1),
+    };
+    (0..said.ncols()).map(slope).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +116,21 @@ mod tests {
         // Two that say the same, and one that says nothing.
         let w = weights(a.view(), a.view(), a.view());
         assert!((w[0] + w[1] - 1.0).abs() < 1e-6);
-        let nothing = Array2::zeros((2, 2));
+        let nothing = Array2::<f32>::zeros((2, 2));
         assert_eq!(weights(b.view(), nothing.view(), b.view()), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn clear_genes_are_stretched_and_unclear_ones_left() {
+        // A gene of which much is said, and far too little; one of noise; one that is said the wrong way.
+        let said = array![[1f32, 0.1, 0.1], [-1.0, -0.1, -0.1]];
+        let truth = array![[4f32, -0.1, -9.0], [-4.0, 0.1, 9.0]];
+        let got = slopes(truth.view(), said.view());
+        let usual = (2.0 + 0.02 + 0.02) / 3.0;
+        assert!((got[0] - (8.0 + usual) / (2.0 + usual)).abs() < 1e-5, "{got:?}");
+        assert!((got[1] - (usual - 0.02) / (usual + 0.02)).abs() < 1e-5, "{got:?}");
+        assert_eq!(got[2], 0.1);
+        let nothing = Array2::<f32>::zeros((2, 1));
+        assert_eq!(slopes(nothing.view(), nothing.view()), [1.0]);
     }
 }

@@ -86,7 +86,7 @@ impl HisToSge {
                     genes,
                     depth: self.depth,
                     heads: self.heads,
-                        ..NetworkConfig::default()
+                    ..NetworkConfig::default()
                 };
                 Trainer::new(config, settings.learning_rate, seed, device)
             },
