@@ -1,7 +1,7 @@
 //! The values whose pattern in space is asked for: genes, columns of `obs`, columns of `obsm`.
 //!
 //! What is chosen as a whole is borrowed, of the rest a copy is made; sparse stays sparse. Statistics
-//! read it by rows, permutations and diffusion a few features at a time.
+//! read it by rows, permutations one feature at a time, diffusion a few.
 
 use crate::anndata::{AnnData, Column, Dense, Frame, Matrix, Select, Sparse, Values, with_values};
 use crate::error::{Error, Result};

@@ -1,14 +1,14 @@
 //! A predicted gene map beside what was measured.
 
 use super::figure::Figure;
-use super::keys::{Key, Paint, values};
+use super::keys::{self, Key, values};
 use super::options::Options;
 use super::points::PointMap;
 use super::spatial::spatial;
 use crate::anndata::AnnData;
 use crate::error::Result;
 use crate::tl::pearson_columns;
-use ndarray::ArrayView2;
+use ndarray::Array2;
 use std::sync::Arc;
 
 /// One gene of a predicted map side by side on the tissue, on one colour scale: as it was measured,
@@ -38,29 +38,23 @@ pub fn gene_map(map: &AnnData, gene: &str) -> Figure<PointMap> {
 /// What is drawn, and what stands above it.
 fn panels(map: &AnnData, gene: &str) -> Result<(Vec<Key>, Vec<String>)> {
     let numbers = |key: Key| -> Result<Vec<f64>> {
-        Ok(match Paint::of(map, &key)? {
-            Paint::Numbers(values) => values,
-            Paint::Labels { codes, .. } => codes.into_iter().map(f64::from).collect(),
-        })
+        let (matrix, index) = keys::gene(map, &key)?;
+        Ok(matrix.column_f32(index).into_iter().map(f64::from).collect())
     };
     let of_gene = || Key::new(gene).use_raw(false);
     let (measured, predicted) = (numbers(of_gene().layer("measured"))?, numbers(of_gene())?);
-    let is = |name: &str| -> Result<Vec<bool>> {
-        let column = map.obs_column(name)?.to_f64().unwrap_or_default();
-        Ok((0..map.n_obs()).map(|i| column.get(i) == Some(&1.0)).collect())
-    };
+    let is = |name: &str| map.obs.mask_by(name, |v| v == 1.0);
     let (is_spot, training) = (is("is_spot")?, is("training")?);
     let hidden: Vec<usize> = (0..map.n_obs()).filter(|&i| is_spot[i] && !training[i]).collect();
     let judged: Vec<usize> = match hidden.is_empty() {
         true => (0..map.n_obs()).filter(|&i| is_spot[i]).collect(),
         false => hidden.clone(),
     };
-    let pick = |v: &[f64]| -> Vec<f64> { judged.iter().map(|&i| v[i]).collect() };
-    let (truth, found) = (pick(&measured), pick(&predicted));
-    let column = |v: &'_ [f64]| ArrayView2::from_shape((v.len(), 1), v).map(|a| a.to_owned());
-    let correlation = match (column(&truth), column(&found)) {
-        (Ok(a), Ok(b)) if a.nrows() > 1 => pearson_columns(a.view(), b.view())?[0],
-        _ => f64::NAN,
+    let column = |v: &[f64]| Array2::from_shape_fn((judged.len(), 1), |(i, _)| v[judged[i]]);
+    let (truth, found) = (column(&measured), column(&predicted));
+    let correlation = match judged.len() {
+        0 | 1 => f64::NAN,
+        _ => pearson_columns(truth.view(), found.view())?[0],
     };
     let said = match correlation.is_nan() {
         true => String::new(),
@@ -85,7 +79,6 @@ fn panels(map: &AnnData, gene: &str) -> Result<(Vec<Key>, Vec<String>)> {
 mod tests {
     use super::*;
     use crate::anndata::Frame;
-    use ndarray::Array2;
 
     /// Twenty spots, of which ten trained, or between them ten points.
     fn map(between: bool) -> AnnData {

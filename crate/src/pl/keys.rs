@@ -212,7 +212,8 @@ fn length(name: &str, found: usize, expected: usize) -> Result<()> {
     Err(Error::shape(format!("values `{name}`"), format!("{expected} (one a spot)"), found))
 }
 
-fn gene<'a>(adata: &'a AnnData, key: &Key) -> Result<(&'a Matrix, usize)> {
+/// The matrix that has a gene, and which of its columns that is.
+pub(super) fn gene<'a>(adata: &'a AnnData, key: &Key) -> Result<(&'a Matrix, usize)> {
     let name = &resolved(adata, key)?;
     if let Some(layer) = &key.layer {
         let matrix = adata.layer(layer)?;

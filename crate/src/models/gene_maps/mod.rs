@@ -37,7 +37,7 @@ pub use settings::Task;
 
 pub(super) use chunks::Chunk;
 pub(super) use places::{check_places, whole_places};
-pub(super) use run::{Learner, Predicted, Sizes, run};
+pub(super) use run::{Learner, Predicted, run};
 pub(super) use settings::{Settings, settings_of};
 
 #[cfg(test)]

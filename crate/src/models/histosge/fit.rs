@@ -5,9 +5,7 @@ use super::train::Trainer;
 use crate::anndata::AnnData;
 use crate::error::Result;
 use crate::models::encoder::Histology;
-use crate::models::gene_maps::{
-    Chunk, GeneMapFit, Learner, Predicted, Settings, Sizes, run, settings_of,
-};
+use crate::models::gene_maps::{Chunk, GeneMapFit, Learner, Predicted, Settings, run, settings_of};
 use crate::nn::{Adam, Store, to_array};
 
 /// HisToSGE: a gene map from the image around each spot and the spots beside it.
@@ -75,22 +73,16 @@ impl HisToSge {
     /// [`checkpoint`](HisToSge::checkpoint) the next run goes on from the last write.
     pub fn fit(&self, adata: &AnnData, histology: &Histology) -> Result<GeneMapFit> {
         let settings = &self.settings;
-        run(
-            "HisToSGE",
-            settings,
-            adata,
-            histology,
-            |Sizes { features, genes, seed, .. }, device| {
-                let config = NetworkConfig {
-                    features,
-                    genes,
-                    depth: self.depth,
-                    heads: self.heads,
-                    ..NetworkConfig::default()
-                };
-                Trainer::new(config, settings.learning_rate, seed, device)
-            },
-        )
+        run("HisToSGE", settings, adata, histology, |sizes, device| {
+            let config = NetworkConfig {
+                features: sizes.features,
+                genes: sizes.genes,
+                depth: self.depth,
+                heads: self.heads,
+                ..NetworkConfig::default()
+            };
+            Trainer::new(config, settings.learning_rate, sizes.seed, device)
+        })
     }
 }
 
