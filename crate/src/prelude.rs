@@ -12,6 +12,7 @@ pub use crate::gr::{
 pub use crate::image::{Border, Channels, SlideImage};
 pub use crate::models::encoder::{Encoder, Histology, TextureEncoder, VitEncoder};
 pub use crate::models::gene_maps::Task;
+pub use crate::models::spatialformer::{self, Embed, PredictPairs, SpatialFormer, Vocabulary};
 pub use crate::models::{HisToSge, Preset, SpaMcaf, Stamgc};
 pub use crate::nn::Device;
 pub use crate::notebook::{self, Bundle, Rich};

@@ -83,8 +83,9 @@ def compare(path, numbers):
     for name in ("a", "b"):
         value = a.uns["umap"]["params"][name]
         ok.append(line(f"umap {name}", slide, fit[name], value, abs(fit[name] - value) < 1e-6))
-    # The means of six seeds are known to 0.0005 each.
-    for what, of, room in (("mean", np.mean, 0.001), ("least", np.min, 0.004), ("most", np.max, 0.004)):
+    # A seed's value is known to 0.0012: the means of six seeds to 0.0005 each.
+    room = 0.001 * (6 / len(theirs)) ** 0.5
+    for what, of, room in (("mean", np.mean, room), ("least", np.min, 0.004), ("most", np.max, 0.004)):
         mine, other = of(ours["trustworthiness"]), of(theirs)
         ok.append(line(f"trustworthiness, UMAP, {what} of seeds", slide, mine, other, mine > other - room))
 

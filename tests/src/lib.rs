@@ -26,6 +26,16 @@ pub fn program(name: &str, variable: &str, why: &str) -> Option<PathBuf> {
     path
 }
 
+/// Whether tests that repeat a long run over many seeds or slides do all of it (`SPATIALKIT_THOROUGH`); if not,
+/// the test `name` prints what it leaves out.
+pub fn thorough(name: &str, left_out: &str) -> bool {
+    let all = std::env::var_os("SPATIALKIT_THOROUGH").is_some_and(|v| !v.is_empty() && v != "0");
+    if !all {
+        println!("SKIPPED: {name}: {left_out} (SPATIALKIT_THOROUGH=1 runs it)");
+    }
+    all
+}
+
 /// The project's Python environment: `SPATIALKIT_PYTHON`, set by `cargo xtask test`.
 pub fn python(name: &str) -> Option<PathBuf> {
     program(name, "SPATIALKIT_PYTHON", "no Python environment (`cargo xtask test` sets one up)")
@@ -59,6 +69,8 @@ pub fn shared(name: &str, path: &str) -> Option<PathBuf> {
 
 /// The tensors of one stored case, by name.
 pub struct Golden {
+    /// Where its description lies.
+    meta: PathBuf,
     case: String,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -82,9 +94,24 @@ pub fn golden(case: &str) -> Golden {
     let packed = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut bytes = Vec::new();
     GzDecoder::new(&packed[..]).read_to_end(&mut bytes).expect("a golden file is valid gzip");
-    let file = SafeTensors::deserialize(&bytes).expect("a golden file is valid safetensors");
+    parsed(case, &bytes, golden_dir().join(format!("{case}.meta.json")))
+}
+
+/// A case that is too large to be stored with the tests: `golden/<case>.safetensors` below the folder of
+/// [`shared`]. Without it the test `name` prints that it is skipped.
+///
+/// # Panics
+/// When the file is malformed.
+pub fn large_golden(name: &str, case: &str) -> Option<Golden> {
+    let path = shared(name, &format!("golden/{case}.safetensors"))?;
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    Some(parsed(case, &bytes, path.with_extension("meta.json")))
+}
+
+fn parsed(case: &str, bytes: &[u8], meta: PathBuf) -> Golden {
+    let file = SafeTensors::deserialize(bytes).expect("a golden file is valid safetensors");
     let tensors = file.iter().map(|(name, view)| (name.to_string(), tensor(&view))).collect();
-    Golden { case: case.into(), tensors }
+    Golden { meta, case: case.into(), tensors }
 }
 
 fn tensor(view: &safetensors::tensor::TensorView) -> Tensor {
@@ -164,8 +191,8 @@ impl Golden {
 
     /// The case's description: hyper-parameters, gene names, tolerance.
     pub fn meta(&self) -> serde_json::Value {
-        let path = golden_dir().join(format!("{}.meta.json", self.case));
-        let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let path = &self.meta;
+        let text = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_slice(&text).expect("a meta file is valid JSON")
     }
 

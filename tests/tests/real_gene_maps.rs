@@ -3,7 +3,7 @@
 
 use spatialkit::models::gene_maps::GeneMapFit;
 use spatialkit::prelude::*;
-use spatialkit_tests::shared;
+use spatialkit_tests::{shared, thorough};
 
 /// A HER2ST section with its image, and pixels of the image per pixel of the coordinates.
 fn section(test: &str, name: &str) -> Option<(AnnData, Histology)> {
@@ -60,5 +60,8 @@ fn both_methods_beat_inverse_distances_on_c2() {
 
 #[test]
 fn both_methods_beat_inverse_distances_on_a1() {
-    both_methods_beat_inverse_distances("both_methods_beat_inverse_distances_on_a1", "A1");
+    let test = "both_methods_beat_inverse_distances_on_a1";
+    if thorough(test, "section A1") {
+        both_methods_beat_inverse_distances(test, "A1");
+    }
 }

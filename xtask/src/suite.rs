@@ -4,7 +4,7 @@
 //! stand at the end, so that no green run hides what it did not look at.
 
 use crate::product;
-use crate::tools::{cargo_command, python_env, run, say};
+use crate::tools::{cargo_command, python_env, run, say, wheel};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -157,6 +157,10 @@ pub fn run_suite(fast: bool) -> Result<ExitCode> {
         match python_env("python", "tests/python/requirements.txt") {
             Ok(env) => {
                 whole.env("SPATIALKIT_PYTHON", env.program("python"));
+                match wheel(&env, "spatialformer", "0.1.8") {
+                    Ok(path) => drop(whole.env("SPATIALKIT_SPATIALFORMER", path)),
+                    Err(e) => tally.skipped.push(format!("vocabulary of SpatialFormer: {e:#}")),
+                }
             }
             Err(e) => tally.skipped.push(format!("tests that need Python: {e:#}")),
         }

@@ -117,6 +117,25 @@ pub fn python_env(name: &str, requirements: &str) -> Result<PythonEnv> {
     Ok(env)
 }
 
+/// The wheel of a Python package, without what it depends on; downloaded once.
+pub fn wheel(env: &PythonEnv, name: &str, version: &str) -> Result<PathBuf> {
+    let folder = target_dir().join("tools/wheels");
+    let start = format!("{name}-{version}-");
+    let found = || -> Option<PathBuf> {
+        let entries = std::fs::read_dir(&folder).ok()?.flatten().map(|e| e.path());
+        entries
+            .filter(|p| p.extension().is_some_and(|e| e == "whl"))
+            .find(|p| p.file_name().is_some_and(|f| f.to_string_lossy().starts_with(&start)))
+    };
+    if let Some(path) = found() {
+        return Ok(path);
+    }
+    let mut pip = Command::new(env.program("python"));
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    run(pip.arg("-d").arg(&folder).arg(format!("{name}=={version}")), "downloading a wheel")?;
+    found().with_context(|| format!("pip left no wheel of {name} in {}", folder.display()))
+}
+
 fn cmake_dir() -> PathBuf {
     target_dir().join("tools/build/bin")
 }

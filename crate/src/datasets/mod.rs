@@ -10,6 +10,7 @@
 mod anatomy;
 mod download;
 mod expression;
+mod molecules;
 mod noise;
 mod public;
 mod registry;
@@ -20,7 +21,8 @@ mod transfer;
 mod unpack;
 
 pub use download::Downloads;
-pub use public::{dlpfc, fetch, her2st, stimage, visium_sge};
+pub use molecules::{compartment_of, synthetic_transcripts};
+pub use public::{dlpfc, fetch, her2st, spatialformer, stimage, visium_sge};
 pub use registry::list;
 
 use crate::anndata::{AnnData, Categorical, Column, Dense, Frame, Map, Matrix, Value};

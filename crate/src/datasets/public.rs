@@ -62,3 +62,15 @@ pub fn her2st(section: &str) -> Result<AnnData> {
 pub fn stimage(slide: &str) -> Result<AnnData> {
     Downloads::new().stimage(slide)
 }
+
+/// A published checkpoint of SpatialFormer (Wang, Huang and Winther, 2025), for
+/// [`SpatialFormer::load`](crate::models::SpatialFormer::load): `single_input` (single cells of 62 slides),
+/// `61slides` (pairs of 13 tissues), `lung_paired` (pairs of 25 slides of lung), `VUILD102LF` (pairs of one
+/// slide). Some hundred MB each. Their size is what the server says; it publishes no SHA-256: that of the
+/// first download is recorded and holds from then on.
+///
+/// # Errors
+/// As [`visium_sge`].
+pub fn spatialformer(checkpoint: &str) -> Result<PathBuf> {
+    Downloads::new().spatialformer(checkpoint)
+}

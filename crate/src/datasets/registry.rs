@@ -77,7 +77,27 @@ pub fn list() -> Frame {
     out
 }
 
+/// The published checkpoints of SpatialFormer, and their numbers at figshare.
+const CHECKPOINTS: [(&str, u32); 4] = [
+    ("single_input", 52503695),
+    ("61slides", 52503416),
+    ("lung_paired", 52504040),
+    ("VUILD102LF", 52503359),
+];
+
 impl Downloads {
+    /// See [`spatialformer`](super::spatialformer).
+    ///
+    /// # Errors
+    /// As [`visium_sge`](super::visium_sge).
+    pub fn spatialformer(&self, checkpoint: &str) -> Result<PathBuf> {
+        let names = CHECKPOINTS.map(|(name, _)| name);
+        let number = CHECKPOINTS.iter().find(|(name, _)| *name == checkpoint).map(|c| c.1);
+        let missing = || Error::missing_key("SpatialFormer", "checkpoint", checkpoint, names);
+        let number = number.ok_or_else(missing)?;
+        self.fetch(&format!("https://ndownloader.figshare.com/files/{number}"), None)
+    }
+
     /// Downloads the files of a slide and gives the folder of the collection.
     fn slide(&self, collection: &'static str, slide: &str) -> Result<PathBuf> {
         let of: Vec<Entry> = entries().filter(|e| e.collection == collection).collect();

@@ -231,6 +231,26 @@ pub(super) fn is_deflated(
     Ok(deflated)
 }
 
+/// An entry of a zip archive, of `most` bytes at most.
+pub(crate) fn zip_entry(path: &Path, name: &str, most: u64) -> Result<Vec<u8>> {
+    check_file(path)?;
+    let wrong = |reason: String| Error::format(path, reason).with_hint("Copy or download it again");
+    let file = open(path).map_err(|e| Error::io(path, e))?;
+    let mut archive =
+        zip::ZipArchive::new(file).map_err(|e| wrong(format!("not a zip archive ({e})")))?;
+    let entry = archive.by_name(name).map_err(|e| wrong(format!("no entry `{name}` ({e})")))?;
+    if entry.size() > most {
+        return Err(wrong(format!("entry `{name}` claims {} bytes", entry.size())));
+    }
+    let mut bytes = Vec::new();
+    let read = entry.take(most + 1).read_to_end(&mut bytes);
+    read.map_err(|e| wrong(format!("entry `{name}` is damaged ({e})")))?;
+    if bytes.len() as u64 > most {
+        return Err(wrong(format!("entry `{name}` is larger than it claims")));
+    }
+    Ok(bytes)
+}
+
 /// Where what can be made or fetched again is kept: `SPATIALKIT_CACHE`, or else the platform's folder
 /// for such things.
 pub(crate) fn cache_folder() -> PathBuf {

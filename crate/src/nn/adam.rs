@@ -19,9 +19,12 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the root of the bias-corrected second moment; 1e-8 by default.
     pub epsilon: f64,
-    /// Multiple of the parameter that is added to its gradient (L2, not AdamW's decoupled decay);
-    /// 0 by default.
+    /// Multiple of the parameter that is added to its gradient (L2), or with `decoupled` by which the
+    /// parameter itself shrinks, times the learning rate; 0 by default.
     pub weight_decay: f64,
+    /// Whether weight decay is apart from the gradient (AdamW; Loshchilov and Hutter, 2019); not by
+    /// default.
+    pub decoupled: bool,
 }
 
 impl Default for AdamConfig {
@@ -32,6 +35,7 @@ impl Default for AdamConfig {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            decoupled: false,
         }
     }
 }
@@ -40,6 +44,9 @@ impl Default for AdamConfig {
 ///
 /// g ← g + λp; m ← β₁m + (1-β₁)g; v ← β₂v + (1-β₂)g²;
 /// p ← p - η/(1-β₁ᵗ) · m / (√v/√(1-β₂ᵗ) + ε)
+///
+/// With [`decoupled`](AdamConfig::decoupled) decay as `torch.optim.AdamW`: p ← (1 - ηλ)p comes first, and g
+/// stays as it is.
 #[derive(Debug)]
 pub struct Adam {
     /// The settings; a schedule may change them between steps.
@@ -73,6 +80,8 @@ pub(crate) struct AdamStep {
     pub root_correction: f32,
     pub epsilon: f32,
     pub weight_decay: f32,
+    /// What a parameter is multiplied with first.
+    pub keep: f32,
 }
 
 impl Adam {
@@ -127,6 +136,33 @@ impl Adam {
             }
         }
         Ok(())
+    }
+
+    /// As [`step`](Adam::step) for gradients by the names of the parameters. A parameter without one stays
+    /// as it is, as torch does it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn step_tensors(&mut self, gradients: &HashMap<String, Tensor>) -> Result<()> {
+        let step = self.next();
+        for slot in &mut self.slots {
+            let Some(gradient) = gradients.get(&slot.name) else { continue };
+            match &mut slot.moments {
+                Moments::Slices(first, second) => {
+                    fused::elements!(gradient, gradient);
+                    fused::adam(step, &slot.var, gradient, first, second)?;
+                }
+                Moments::Tensors(first, second) => {
+                    plain(&self.config, self.step, &slot.var, gradient, first, second)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a parameter is among those that are moved.
+    pub fn moves(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.name == name)
     }
 
     /// As [`step`](Adam::step) for gradients found without candle's graph, by the names of the
@@ -225,7 +261,8 @@ impl Adam {
             step_size: (c.learning_rate / correct(c.beta1)) as f32,
             root_correction: correct(c.beta2).sqrt() as f32,
             epsilon: c.epsilon as f32,
-            weight_decay: c.weight_decay as f32,
+            weight_decay: if c.decoupled { 0.0 } else { c.weight_decay as f32 },
+            keep: if c.decoupled { (1.0 - c.learning_rate * c.weight_decay) as f32 } else { 1.0 },
         }
     }
 }
@@ -259,7 +296,10 @@ fn plain(
     second: &mut Tensor,
 ) -> Result<()> {
     let p = var.as_detached_tensor();
-    let g = (gradient + (&p * c.weight_decay)?)?;
+    let (p, g) = match c.decoupled {
+        true => ((p * (1.0 - c.learning_rate * c.weight_decay))?, gradient.clone()),
+        false => (p.clone(), (gradient + (&p * c.weight_decay)?)?),
+    };
     *first = ((&*first * c.beta1)? + (&g * (1.0 - c.beta1))?)?.detach();
     *second = ((&*second * c.beta2)? + (g.sqr()? * (1.0 - c.beta2))?)?.detach();
     let root = (second.sqrt()? / (1.0 - c.beta2.powi(step)).sqrt())?;
@@ -274,10 +314,11 @@ mod tests {
     use super::*;
     use candle_core::DType;
 
-    fn run(dtype: DType) -> Vec<f64> {
+    fn run(dtype: DType, decoupled: bool) -> Vec<f64> {
         let mut store = Store::with_dtype(1, dtype, &Device::Cpu);
         let p = store.insert("p", &Tensor::new(&[1f64, -2., 0.5], &Device::Cpu).unwrap()).unwrap();
-        let config = AdamConfig { learning_rate: 0.1, weight_decay: 0.01, ..Default::default() };
+        let config =
+            AdamConfig { learning_rate: 0.1, weight_decay: 0.01, decoupled, ..Default::default() };
         let mut adam = Adam::new(&store, config).unwrap();
         for _ in 0..3 {
             let loss = p.sqr().unwrap().sqr().unwrap().sum_all().unwrap();
@@ -291,20 +332,25 @@ mod tests {
         // p = tensor([1., -2., .5], dtype=float64, requires_grad=True)
         // o = torch.optim.Adam([p], lr=.1, weight_decay=.01)
         // for _ in range(3): o.zero_grad(); (p**4).sum().backward(); o.step()
-        let mut p = [1f64, -2., 0.5];
-        let (mut m, mut v) = ([0f64; 3], [0f64; 3]);
-        for t in 1..=3 {
-            for i in 0..3 {
-                let g = 4.0 * p[i].powi(3) + 0.01 * p[i];
-                m[i] = 0.9 * m[i] + 0.1 * g;
-                v[i] = 0.999 * v[i] + 0.001 * g * g;
-                let root = v[i].sqrt() / (1.0 - 0.999f64.powi(t)).sqrt() + 1e-8;
-                p[i] -= 0.1 / (1.0 - 0.9f64.powi(t)) * m[i] / root;
+        // and the same with torch.optim.AdamW.
+        for decoupled in [false, true] {
+            let mut p = [1f64, -2., 0.5];
+            let (mut m, mut v) = ([0f64; 3], [0f64; 3]);
+            for t in 1..=3 {
+                for i in 0..3 {
+                    let decay = if decoupled { 0.0 } else { 0.01 * p[i] };
+                    let g = 4.0 * p[i].powi(3) + decay;
+                    p[i] *= if decoupled { 1.0 - 0.1 * 0.01 } else { 1.0 };
+                    m[i] = 0.9 * m[i] + 0.1 * g;
+                    v[i] = 0.999 * v[i] + 0.001 * g * g;
+                    let root = v[i].sqrt() / (1.0 - 0.999f64.powi(t)).sqrt() + 1e-8;
+                    p[i] -= 0.1 / (1.0 - 0.9f64.powi(t)) * m[i] / root;
+                }
             }
-        }
-        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
-            let got = run(dtype);
-            assert!(got.iter().zip(p).all(|(a, b)| (a - b).abs() < tolerance), "{got:?} {p:?}");
+            for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
+                let got = run(dtype, decoupled);
+                assert!(got.iter().zip(p).all(|(a, b)| (a - b).abs() < tolerance), "{got:?} {p:?}");
+            }
         }
     }
 

@@ -114,6 +114,25 @@ fn open(path: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint { format, data: Arc::new(data), heap, root })
 }
 
+/// Reads a plain pickle of Python: dictionaries, lists, texts and numbers, numpy's among them. Nothing in
+/// it is run.
+///
+/// # Errors
+/// [`Error::Format`] when it is no pickle, is damaged, or names what would run code; [`Error::Io`] when it
+/// cannot be read.
+pub fn read_pickle(path: impl AsRef<Path>) -> Result<PyValue> {
+    let path = path.as_ref();
+    files::check_file(path)?;
+    pickle_from(path, files::bytes(path).map_err(|e| Error::io(path, e))?)
+}
+
+/// The same of bytes that were read before; `path` is for messages.
+pub(crate) fn pickle_from(path: &Path, bytes: Vec<u8>) -> Result<PyValue> {
+    let mut heap = Heap::new(bytes.len() as u64);
+    let root = pickle::load(&mut input::Input::whole(path, bytes), &mut heap)?;
+    value::from_heap(&heap, root, path)
+}
+
 fn not_weights(path: &Path, head: &[u8]) -> Error {
     let looks = if head.get(257..262) == Some(b"ustar") {
         "it is a tar archive, as PyTorch before 0.2 wrote them".into()

@@ -1,9 +1,10 @@
 //! [`Histology`]: a slide's image with the encoder that looks at it, and the features kept on disk.
 
-use super::{Encoder, kept::Kept};
+use super::Encoder;
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
 use crate::image::{Border, Channels, Image, Resolution, SlideImage, Tissue, libraries, tissue};
+use crate::models::kept::Kept;
 use ndarray::{Array2, ArrayView2};
 use sha2::{Digest, Sha256};
 use std::fmt;

@@ -8,7 +8,6 @@
 //! transformer with weights from a file, or features of colour and texture that need none.
 
 mod histology;
-mod kept;
 mod texture;
 mod uni;
 

@@ -86,7 +86,8 @@ vectorised! {
             // torch's order: m + (g - m)(1 - β₁) and vβ₂ + (1 - β₂)g².
             *m = fma::<FMA>(g - *m, step.rest1, *m);
             *v = fma::<FMA>(step.rest2 * g, g, *v * step.beta2);
-            *p -= step.step_size * *m / (v.sqrt() / step.root_correction + step.epsilon);
+            let change = step.step_size * *m / (v.sqrt() / step.root_correction + step.epsilon);
+            *p = *p * step.keep - change;
         }
     }
 }

@@ -7,7 +7,9 @@
 //! differ in the last bit; two runs on one machine do not.
 
 mod adam;
+mod alibi;
 mod attention;
+mod conv;
 mod dense;
 mod dots;
 mod gradient;
@@ -23,9 +25,12 @@ mod similarity;
 mod units;
 
 pub(crate) use adam::{adam, adam_blocks};
+pub(crate) use alibi::DistantHeads;
 pub(crate) use attention::Heads;
+pub(crate) use conv::Convolution;
 pub(crate) use dense::{
-    Activation, column_sums, dense, dense_back, gelu_back, gelu_of, sigmoid_of, silu_times, tanh_of,
+    Activation, column_sums, dense, dense_back, gelu_back, gelu_of, sigmoid_of, silu_times,
+    tanh_of, times_silu,
 };
 pub(crate) use gradient::Gradient;
 pub(crate) use layers::{
@@ -33,7 +38,7 @@ pub(crate) use layers::{
     squared_error_behind_relu,
 };
 pub(crate) use linear::{LinearGradients, LinearOp};
-pub(crate) use norm::{Columns, Norm, add_and_norm, layer_norm, layer_norm_back};
+pub(crate) use norm::{Columns, Norm, add_and_norm, add_then_norm, layer_norm, layer_norm_back};
 pub(crate) use propagate::{
     PropagateOp, PropagateReluOp, propagate_relu, propagate_relu_back, propagate_rows,
 };

@@ -61,6 +61,42 @@ pub(crate) fn add_and_norm(
     );
 }
 
+/// Writes `norm(x + scale ∘ update + shift)` into `x`, row by row: what stands between two layers of a
+/// transformer that normalises behind them.
+pub(crate) fn add_then_norm(
+    x: &mut [f32],
+    update: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    norm: Norm,
+) {
+    let d = norm.weight.len();
+    let size = ROWS * d;
+    x.par_chunks_mut(size).zip(update.par_chunks(size)).for_each(|(x, update)| {
+        for (x, update) in x.chunks_exact_mut(d).zip(update.chunks_exact(d)) {
+            add_shifted(x, update, shift, scale);
+            normalise_in_place(x, norm.weight, norm.bias, norm.epsilon);
+        }
+    });
+}
+
+vectorised! {
+    fn normalise_in_place(x: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+        let (mean, inverse) = moments::<FMA>(x, epsilon);
+        for ((x, &w), &b) in x.iter_mut().zip(weight).zip(bias) {
+            *x = fma::<FMA>((*x - mean) * inverse, w, b);
+        }
+    }
+}
+
+vectorised! {
+    fn add_shifted(x: &mut [f32], update: &[f32], shift: &[f32], scale: &[f32]) {
+        for (((x, &u), &b), &s) in x.iter_mut().zip(update).zip(shift).zip(scale) {
+            *x += fma::<FMA>(s, u, b);
+        }
+    }
+}
+
 vectorised! {
     fn add_scaled(x: &mut [f32], update: &[f32], bias: &[f32], scale: &[f32]) {
         for (((x, &u), &b), &s) in x.iter_mut().zip(update).zip(bias).zip(scale) {

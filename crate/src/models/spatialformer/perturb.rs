@@ -1,0 +1,152 @@
+//! [`perturb`]: which genes two neighbours are neighbours by.
+
+use super::embed::{Origin, origin_of};
+use super::network::SpatialFormer;
+use super::pairs::cells;
+use super::sequences::Sequences;
+use crate::anndata::{AnnData, Column, Frame, Values};
+use crate::error::{Error, Result};
+use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::progress::Progress;
+use std::fmt;
+
+/// How [`perturb`] works. A builder.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Perturb {
+    pub(super) origin: Origin,
+    genes: Option<Vec<(String, String)>>,
+}
+
+origin_of!(Perturb);
+
+impl Perturb {
+    /// The pairs of genes to take away, of the left and of the right cell: ligands and receptors, say.
+    /// Those that a cell does not express are left out. Default: every gene of the left with every gene of
+    /// the right cell.
+    pub fn genes<S: Into<String>>(mut self, pairs: impl IntoIterator<Item = (S, S)>) -> Self {
+        self.genes = Some(pairs.into_iter().map(|(a, b)| (a.into(), b.into())).collect());
+        self
+    }
+}
+
+/// What [`perturb`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Perturbation {
+    /// The names of the cells.
+    pub cells: (String, String),
+    /// P(neighbours) with all genes.
+    pub probability: f32,
+    /// The genes that were taken away, of the left and of the right cell.
+    pub genes: Vec<(String, String)>,
+    /// How P(neighbours) changed.
+    pub change: Vec<f32>,
+}
+
+impl Perturbation {
+    /// Columns `left`, `right`, `change`; what makes the cells less like neighbours first.
+    pub fn to_frame(&self) -> Frame {
+        let mut order: Vec<usize> = (0..self.genes.len()).collect();
+        order.sort_by(|&a, &b| self.change[a].total_cmp(&self.change[b]));
+        let text = |of: fn(&(String, String)) -> &String| {
+            Column::Str(order.iter().map(|&i| Some(of(&self.genes[i]).clone())).collect())
+        };
+        let change = order.iter().map(|&i| self.change[i]).collect();
+        let mut frame = Frame::with_len(order.len());
+        for (name, column) in [
+            ("left", text(|g| &g.0)),
+            ("right", text(|g| &g.1)),
+            ("change", Column::Values(Values::F32(change))),
+        ] {
+            // Each has one entry a pair.
+            let inserted = frame.insert(name, column);
+            debug_assert!(inserted.is_ok());
+        }
+        frame
+    }
+}
+
+impl fmt::Display for Perturbation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (left, right) = &self.cells;
+        let n = self.genes.len();
+        write!(f, "{left} and {right}: P(neighbours) {:.4}, {n} pairs of genes", self.probability)
+    }
+}
+
+impl Rich for Perturbation {
+    fn bundle(&self) -> Result<Bundle> {
+        Ok(Bundle::new().text(self.to_string()).html(self.to_frame().to_html()))
+    }
+}
+shows_itself!(Perturbation);
+
+/// Takes a gene from one cell and a gene from another, pair by pair, and measures how the probability that
+/// the cells are neighbours changes: the perturbation analysis of the paper.
+///
+/// Genes are taken away, not set to 0: those behind them move up. The released loop also takes separators
+/// for genes; here they stay.
+///
+/// # Errors
+/// [`Error::MissingKey`] for a cell that there is not; [`Error::Data`] when no pair of genes is left;
+/// those of [`predict_pairs`](super::predict_pairs).
+pub fn perturb(
+    adata: &AnnData,
+    model: &SpatialFormer,
+    left: &str,
+    right: &str,
+    options: &Perturb,
+) -> Result<Perturbation> {
+    let vocabulary = model.vocabulary()?;
+    let origin = options.origin.tokens(vocabulary)?;
+    let tokenizer = options.origin.tokenizer(adata, vocabulary)?;
+    let rows = cells(adata, &[left, right])?;
+    let ranked = tokenizer.rank(&rows, options.origin.max_len)?;
+    let (a, b) = (&ranked[0], &ranked[1]);
+    let wanted: Vec<(u32, u32)> = match &options.genes {
+        None => a.iter().flat_map(|&a| b.iter().map(move |&b| (a, b))).collect(),
+        Some(pairs) => (pairs.iter())
+            .filter_map(|(l, r)| Some((vocabulary.gene(l)?, vocabulary.gene(r)?)))
+            .filter(|(l, r)| a.contains(l) && b.contains(r))
+            .collect(),
+    };
+    if wanted.is_empty() {
+        let reason =
+            "the left cell expresses none of the left genes, or the right one none of the right";
+        return Err(Error::data(format!("cells `{left}` and `{right}`"), reason));
+    }
+    let mut progress = Progress::new("SpatialFormer perturbations", wanted.len() as u64);
+    let whole = pair(origin, a, b, vocabulary.separator());
+    let probability = probabilities(model, &whole)?[0];
+    let mut change = Vec::with_capacity(wanted.len());
+    // As many as are computed together, so that an interrupt is seen between two.
+    for some in wanted.chunks(32) {
+        let mut batch = Sequences::default();
+        for &(l, r) in some {
+            let without = |genes: &[u32], gene: u32| -> Vec<u32> {
+                genes.iter().copied().filter(|&g| g != gene).collect()
+            };
+            batch.push_pair(origin, [&without(a, l), &without(b, r)], vocabulary.separator());
+        }
+        change.extend(probabilities(model, &batch)?.into_iter().map(|p| p - probability));
+        progress.tick(some.len() as u64)?;
+    }
+    progress.finish();
+    let name = |id: u32| vocabulary.name(id).unwrap_or_default().to_string();
+    Ok(Perturbation {
+        cells: (left.into(), right.into()),
+        probability,
+        genes: wanted.into_iter().map(|(l, r)| (name(l), name(r))).collect(),
+        change,
+    })
+}
+
+fn pair(origin: [u32; 4], left: &[u32], right: &[u32], separator: u32) -> Sequences {
+    let mut one = Sequences::default();
+    one.push_pair(origin, [left, right], separator);
+    one
+}
+
+fn probabilities(model: &SpatialFormer, batch: &Sequences) -> Result<Vec<f32>> {
+    let states = model.first_states(batch)?;
+    Ok(model.pair_probabilities(states.view())?.column(1).to_vec())
+}

@@ -1,0 +1,30 @@
+//! Training a [`SpatialFormer`](super::SpatialFormer): on pairs of cells that are neighbours or not, on
+//! hidden genes, and on genes that lie together within a cell.
+//!
+//! ```text
+//! slide ─ Prepare ─┬─ ranked genes, places ──────────────┐
+//! transcripts ─────┴─ which genes lie together (Together) ┴─> TrainingSlide (in memory or on disk)
+//!
+//! TrainingSlide ─ PairRule ─> pairs ─> TrainingBatch ─ hide ─> losses ─> gradients ─> Trainer
+//! ```
+//! [`Train`] is a whole training with pairs kept back to judge it by; [`Trainer`] one step, for batches of
+//! one's own.
+
+mod batch;
+mod fit;
+mod losses;
+mod lowrank;
+mod neighbours;
+mod schedule;
+mod slide;
+#[cfg(test)]
+mod tests;
+mod together;
+mod trainer;
+
+pub use batch::{TrainingBatch, TrainingCell};
+pub use fit::{Train, TrainFit};
+pub use neighbours::{CellPair, PairRule};
+pub use slide::{Prepare, TrainingSlide};
+pub use together::{TogetherRule, Transcripts};
+pub use trainer::{Schedule, Start, StepLoss, Trained, Trainer};

@@ -1,0 +1,530 @@
+//! Training against the numbers of the released code, and what must hold of any training.
+
+use super::super::plain::Training;
+use super::super::vocabulary::MASK;
+use super::super::{AttentionLayout, SpatialFormer, SpatialFormerConfig, Vocabulary};
+use super::batch::Hidden;
+use super::losses::Weights;
+use super::*;
+use crate::anndata::{AnnData, Dense, Frame, Matrix};
+use crate::rng::Rng;
+use candle_core::{DType, Device, Tensor};
+use ndarray::Array2;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A golden case of the released package below `golden/spatialformer` of `SPATIALKIT_SHARED`, too large to be
+/// stored with the tests.
+fn shared(test: &str, case: &str) -> Option<(HashMap<String, Tensor>, serde_json::Value)> {
+    let root = std::env::var_os("SPATIALKIT_SHARED").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+    let path = root.join("golden/spatialformer").join(format!("{case}.safetensors"));
+    if !path.exists() {
+        println!("SKIPPED: {test}: no {}", path.display());
+        return None;
+    }
+    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let meta = std::fs::read(path.with_extension("meta.json")).unwrap();
+    Some((tensors, serde_json::from_slice(&meta).unwrap()))
+}
+
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn near(what: &str, got: &Tensor, expected: &Tensor, abs: f64, rel: f64) -> f64 {
+    let (got, expected) = (flat(got), flat(expected));
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let mut most = 0f64;
+    for (g, e) in got.iter().zip(&expected) {
+        assert!((g - e).abs() <= abs + rel * e.abs(), "{what}: {g} is not {e}");
+        most = most.max((g - e).abs());
+    }
+    most
+}
+
+/// Cells of a golden file's description.
+fn cells(meta: &serde_json::Value) -> Vec<([u32; 4], TrainingCell)> {
+    let list = |v: &serde_json::Value| -> Vec<u32> {
+        v.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as u32).collect()
+    };
+    let cell = |c: &serde_json::Value| {
+        let tokens = list(&c["Full_Tokens"]);
+        let together = list(&c["Rows"]).into_iter().zip(list(&c["Cols"])).collect();
+        let cell = TrainingCell { genes: tokens[4..].to_vec(), together };
+        (tokens[..4].try_into().unwrap(), cell)
+    };
+    meta["cells"].as_array().unwrap().iter().map(cell).collect()
+}
+
+/// The pairs of a golden file's description; what has no gene that lies with another is left out.
+fn batch(meta: &serde_json::Value, separator: u32) -> TrainingBatch {
+    let cells = cells(meta);
+    let mut batch = TrainingBatch::default();
+    for item in meta["items"].as_array().unwrap() {
+        let anchor = item["anchor_idx"].as_u64().unwrap() as usize;
+        for (kind, neighbours) in [
+            ("positive_indices", true),
+            ("hard_negative_indices", false),
+            ("easy_negative_indices", false),
+        ] {
+            for other in item[kind].as_array().unwrap() {
+                let (a, b) = (&cells[anchor], &cells[other.as_u64().unwrap() as usize]);
+                if a.1.together.is_empty() || b.1.together.is_empty() {
+                    continue;
+                }
+                batch.push_pair([a.0, b.0], [&a.1, &b.1], separator, neighbours);
+            }
+        }
+    }
+    batch
+}
+
+fn ints(t: &Tensor) -> Vec<i64> {
+    t.to_dtype(DType::I64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The rectangle that a golden file holds, of `[batch, length]`.
+fn same_rectangle(batch: &TrainingBatch, file: &HashMap<String, Tensor>, prefix: &str) {
+    let padded = batch.sequences.padded(&Device::Cpu).unwrap();
+    assert_eq!(ints(&padded.tokens), ints(&file[&format!("{prefix}indices")]));
+    let mask = ints(&file[&format!("{prefix}attention_mask")]);
+    assert_eq!(ints(&padded.mask), mask);
+    let kinds = ints(&padded.kinds);
+    let theirs = ints(&file[&format!("{prefix}token_type_ids")]);
+    assert!(kinds.iter().zip(&theirs).zip(&mask).all(|((a, b), &m)| m == 0 || a == b));
+    let lengths: Vec<i64> =
+        batch.sequences.segments().iter().flatten().map(|&n| n as i64).collect();
+    assert_eq!(lengths, ints(&file[&format!("{prefix}sequence_length")]));
+    let (b, length) = padded.tokens.dims2().unwrap();
+    let mut adjacency = vec![0i64; b * length * length];
+    for (i, together) in batch.together.iter().enumerate() {
+        for &(row, column) in together {
+            adjacency[(i * length + row as usize) * length + column as usize] = 1;
+        }
+    }
+    assert_eq!(adjacency, ints(&file[&format!("{prefix}adjmtx")]));
+}
+
+fn golden(case: &str) -> (HashMap<String, Tensor>, serde_json::Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/spatialformer");
+    let packed = std::fs::read(path.join(format!("{case}.safetensors.gz"))).unwrap();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut bytes).unwrap();
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
+    let meta = std::fs::read(path.join(format!("{case}.meta.json"))).unwrap();
+    (tensors, serde_json::from_slice(&meta).unwrap())
+}
+
+#[test]
+fn e6_batches_of_pairs_and_of_single_cells() {
+    let (file, meta) = golden("e6_training_collators");
+    let pairs = batch(&meta, 1949);
+    same_rectangle(&pairs, &file, "pair.");
+    let labels: Vec<i64> = pairs.neighbours.iter().map(|&n| i64::from(n)).collect();
+    assert_eq!(labels, ints(&file["pair.pair_label"]));
+    let mut single = TrainingBatch::default();
+    for (origin, cell) in cells(&meta).iter().filter(|(_, cell)| !cell.together.is_empty()) {
+        single.push_cell(*origin, cell);
+    }
+    same_rectangle(&single, &file, "single.");
+}
+
+#[test]
+fn e7_learning_rates_and_the_weight_of_co_occurrence() {
+    let (file, meta) = golden("e7_schedules");
+    for (name, warmup, length) in [("out.lr_w10_m100", 10, 100), ("out.lr_real", 1000, 30_661_140)]
+    {
+        for (step, expected) in flat(&file[name]).into_iter().enumerate() {
+            let got = schedule::learning_rate(1e-3, step, warmup, length);
+            assert!((got / expected - 1.0).abs() < 1e-9, "{name} {step}: {got} {expected}");
+        }
+    }
+    for (step, expected) in meta["linear_schedule_total1000"].as_object().unwrap() {
+        let got = schedule::scale(step.parse().unwrap(), 1000);
+        assert!((got - expected.as_f64().unwrap()).abs() < 1e-9, "{step}");
+    }
+}
+
+fn small() -> SpatialFormerConfig {
+    let attention = AttentionLayout::PerHead;
+    SpatialFormerConfig { dim: 32, heads: 4, layers: 2, tokens: 300, attention }
+}
+
+fn weights(
+    file: &HashMap<String, Tensor>,
+    config: &SpatialFormerConfig,
+) -> HashMap<String, Tensor> {
+    let named = |w: super::super::Weight| (w.name.clone(), file[&format!("w0.{}", w.name)].clone());
+    config.weights().into_iter().map(named).collect()
+}
+
+/// The hidden tokens that a golden file holds.
+fn hidden(batch: &TrainingBatch, file: &HashMap<String, Tensor>) -> Hidden {
+    let (tokens, mask) = (ints(&file["in.masked_indices"]), ints(&file["in.mask"]));
+    let length = file["in.mask"].dim(1).unwrap();
+    let mut hidden = Hidden { tokens: vec![], selected: vec![] };
+    for (i, span) in batch.sequences.spans().into_iter().enumerate() {
+        for at in i * length..i * length + span.len() {
+            hidden.tokens.push(tokens[at] as u32);
+            hidden.selected.push(mask[at] == 2);
+        }
+    }
+    hidden
+}
+
+#[test]
+fn e4_losses_every_gradient_and_three_steps() {
+    let test = "e4_losses_every_gradient_and_three_steps";
+    let Some((file, meta)) = shared(test, "e4_losses") else { return };
+    let (config, batch) = (small(), batch(&meta, 299));
+    same_rectangle(&batch, &file, "in.");
+    let hidden = hidden(&batch, &file);
+    let schedule =
+        Schedule { dropout: 0.0, warmup: 10, length: 100, total: 1000, ..Schedule::default() };
+    let start = SpatialFormer::new(config.clone(), &weights(&file, &config), &Device::Cpu).unwrap();
+    let weigh = Weights { scale: 1.0, neighbours: 2.0 };
+    for mode in ["eval", "train"] {
+        let schedule = Schedule { accumulate: 1, ..schedule.clone() };
+        let start = Start::From(Box::new(start.clone()));
+        let trainer = Trainer::new(start, 299, Trained::All, schedule, 1).unwrap();
+        let network = trainer.network().unwrap();
+        let training = Training::new(1, 0, 0.0);
+        let training = (mode == "train").then_some(&training);
+        let losses = network.losses(&batch, &hidden, weigh, training).unwrap();
+        for (name, loss) in [
+            ("total", &losses.total),
+            ("mlm", &losses.hidden),
+            ("spa_focal", losses.together.as_ref().unwrap()),
+            ("pair", losses.pairs.as_ref().unwrap()),
+        ] {
+            let apart = near(name, loss, &file[&format!("{mode}.{name}")], 0.0, 2e-5);
+            println!("e4 {mode} {name}: {apart:.1e}");
+        }
+        let gradients = losses.total.backward().unwrap();
+        let (mut compared, mut most) = (0, 0f64);
+        for (name, var) in trainer.variables() {
+            let Some(expected) = file.get(&format!("{mode}.grad.{name}")) else { continue };
+            let got =
+                gradients.get(var.as_tensor()).unwrap_or_else(|| panic!("no gradient of {name}"));
+            most = most.max(near(name, got, expected, 2e-5, 2e-4));
+            compared += 1;
+        }
+        println!("e4 {mode}: {compared} gradients, largest difference {most:.1e}");
+        assert_eq!(
+            compared,
+            file.keys().filter(|k| k.starts_with(&format!("{mode}.grad."))).count()
+        );
+    }
+    // The running statistics, and three steps of AdamW on the same hidden tokens.
+    let schedule = Schedule { accumulate: 1, clip: f64::MAX, ..schedule };
+    let start = Start::From(Box::new(start));
+    let mut trainer = Trainer::new(start, 299, Trained::All, schedule, 1).unwrap();
+    let expected = flat(&file["train3.losses"]);
+    for (step, expected) in expected.iter().enumerate() {
+        let loss = trainer.learn_hidden(&batch, &hidden, 0).unwrap();
+        assert!(
+            (loss.total / expected - 1.0).abs() < 2e-5,
+            "step {step}: {} {expected}",
+            loss.total
+        );
+        if step > 0 {
+            continue;
+        }
+        for (name, var) in trainer.variables() {
+            if let Some(expected) = file.get(&format!("train.bn_after.{name}"))
+                && name.contains(".running_")
+            {
+                near(name, var.as_tensor(), expected, 1e-6, 1e-5);
+            }
+        }
+    }
+    let mut beyond = 0;
+    let mut all = 0;
+    for (name, var) in trainer.variables() {
+        if let Some(expected) = file.get(&format!("train3.w.{name}")) {
+            for (g, e) in flat(var.as_tensor()).iter().zip(flat(expected)) {
+                all += 1;
+                beyond += usize::from((g - e).abs() > 1e-5 + 1e-4 * e.abs());
+            }
+        }
+    }
+    println!("e4: after three steps {beyond} of {all} weights differ by more than 1e-5");
+    assert!(all > 0 && beyond * 1000 < all, "{beyond} of {all}");
+}
+
+/// Cells of two kinds: neighbours are of one kind.
+fn toy(n: usize) -> (Vec<TrainingCell>, Vec<CellPair>) {
+    let mut rng = Rng::new(3);
+    let cell = |kind: usize, rng: &mut Rng| {
+        let mut genes: Vec<u32> = (0..8).map(|g| (40 + 10 * kind + g) as u32).collect();
+        rng.shuffle(&mut genes);
+        // Even genes lie together.
+        let even = |i: &usize| genes[*i].is_multiple_of(2);
+        let places: Vec<usize> = (0..genes.len()).filter(even).collect();
+        let together = places.iter().flat_map(|&a| {
+            places.iter().filter(move |&&b| b != a).map(move |&b| (a as u32, b as u32))
+        });
+        TrainingCell { together: together.collect(), genes }
+    };
+    let cells: Vec<TrainingCell> = (0..n).map(|i| cell(i % 2, &mut rng)).collect();
+    let mut pairs = Vec::new();
+    for _ in 0..4 * n {
+        let (a, b) = (rng.below(n), rng.below(n));
+        let neighbours = a % 2 == b % 2;
+        pairs.push(CellPair { anchor: a as u32, other: b as u32, neighbours });
+    }
+    (cells, pairs)
+}
+
+fn toy_batch(cells: &[TrainingCell], pairs: &[CellPair]) -> TrainingBatch {
+    let mut batch = TrainingBatch::default();
+    for p in pairs {
+        let cells = [&cells[p.anchor as usize], &cells[p.other as usize]];
+        batch.push_pair([[26, 8, 3, 6]; 2], cells, 27, p.neighbours);
+    }
+    batch
+}
+
+fn toy_trainer(trained: Trained, seed: u64) -> Trainer {
+    let attention = AttentionLayout::PerHead;
+    let config = SpatialFormerConfig { dim: 16, heads: 2, layers: 1, tokens: 64, attention };
+    let schedule =
+        Schedule { learning_rate: 3e-3, warmup: 5, accumulate: 2, ..Schedule::default() };
+    Trainer::new(Start::Fresh(config, Device::Cpu), 27, trained, schedule, seed).unwrap()
+}
+
+#[test]
+fn every_loss_falls_and_a_stopped_training_goes_on_bit_by_bit() {
+    let (cells, pairs) = toy(40);
+    let batches: Vec<TrainingBatch> = pairs.chunks(16).map(|p| toy_batch(&cells, p)).collect();
+    let mut whole = toy_trainer(Trained::All, 1);
+    let mut history = Vec::new();
+    for round in 0..12 {
+        for batch in &batches {
+            history.push(whole.learn(batch).unwrap());
+        }
+        let _ = round;
+    }
+    let mean = |part: &[StepLoss], of: fn(&StepLoss) -> f64| {
+        part.iter().map(of).sum::<f64>() / part.len() as f64
+    };
+    let (first, last) = (&history[..batches.len()], &history[history.len() - batches.len()..]);
+    for (name, of) in [
+        ("hidden", (|l| l.hidden) as fn(&StepLoss) -> f64),
+        ("together", |l| l.together),
+        ("pairs", |l| l.pairs),
+    ] {
+        let (before, after) = (mean(first, of), mean(last, of));
+        assert!(after < 0.9 * before, "{name}: {before} → {after}");
+    }
+    // Stopped in the middle of a step, and on.
+    let mut half = toy_trainer(Trained::All, 1);
+    for batch in &batches[..3] {
+        half.learn(batch).unwrap();
+    }
+    let state = half.state().unwrap();
+    let mut on = toy_trainer(Trained::All, 2);
+    let mut straight = toy_trainer(Trained::All, 1);
+    on.load_state(&state).unwrap();
+    for batch in &batches[..3] {
+        straight.learn(batch).unwrap();
+    }
+    on.set_seed(1);
+    for batch in &batches[3..7] {
+        assert_eq!(on.learn(batch).unwrap(), straight.learn(batch).unwrap());
+    }
+    let prints = [&on, &straight].map(|t| t.finished().unwrap().fingerprint().unwrap());
+    assert_eq!(prints[0], prints[1]);
+}
+
+#[test]
+fn fine_tuning_moves_what_it_should() {
+    let (cells, pairs) = toy(20);
+    let batch = toy_batch(&cells, &pairs[..16]);
+    for (trained, moved, still) in [
+        (Trained::Heads, "pair_head.weight", "encoder.layers.0.conv_blocks.0.conv_proj.weight"),
+        (Trained::Last(1), "encoder.layers.0.conv_blocks.0.conv_proj.weight", "embeddings.weight"),
+        (
+            Trained::LowRank(2),
+            "encoder.layers.0.attn_blocks.0.self_attn.qkv.weight",
+            "embeddings.weight",
+        ),
+    ] {
+        let mut trainer = toy_trainer(trained, 1);
+        let before = trainer.finished().unwrap();
+        for _ in 0..6 {
+            trainer.learn(&batch).unwrap();
+        }
+        let after = trainer.finished().unwrap();
+        let same = |name: &str| flat(&before.weights()[name]) == flat(&after.weights()[name]);
+        assert!(!same(moved), "{trained:?}: {moved} stayed");
+        assert!(same(still), "{trained:?}: {still} moved");
+        // Statistics of a frozen layer follow the data all the same; kinds never learn.
+        assert!(same("token_type_embeddings.weight"));
+    }
+}
+
+/// Two genes in one corner of a cell, two in another, and one too rare to count.
+#[test]
+fn genes_lie_together_where_their_molecules_do() {
+    let mut all = Transcripts::default();
+    let mut put = |cell: u32, gene: u32, x: f32, y: f32| {
+        all.cell.push(cell);
+        all.gene.push(gene);
+        all.place.push([x, y]);
+    };
+    for i in 0..4 {
+        let d = i as f32;
+        for (gene, x) in [(0, 0.0), (1, 1.0), (2, 40.0), (3, 41.0)] {
+            put(0, gene, x + d, d);
+        }
+    }
+    put(0, 4, 1.0, 1.0);
+    put(1, 0, 0.0, 0.0);
+    let names = |n: usize, what: &str| Frame::new((0..n).map(|i| format!("{what}{i}")).collect());
+    let x = Matrix::Dense(Dense::new(2, 5, vec![1f32; 10]).unwrap());
+    let mut adata = AnnData::new(x, names(2, "cell"), names(5, "G")).unwrap();
+    let found = all.together(&adata, &TogetherRule::default()).unwrap();
+    assert_eq!(found, [vec![(0, 1), (2, 3)], vec![]]);
+    let wide = TogetherRule { molecules: 1, ..TogetherRule::default() };
+    assert_eq!(all.together(&adata, &wide).unwrap()[0], [(0, 1), (0, 4), (1, 4), (2, 3)]);
+    all.cell[0] = 7;
+    let e = all.together(&adata, &wide).unwrap_err().to_string();
+    assert!(e.contains("cell 7") && e.contains("2 cells"), "{e}");
+    all.cell[0] = 0;
+
+    // As a slide, in memory and on disk.
+    let places = Matrix::Dense(Dense::new(2, 2, vec![0f64, 0., 20., 0.]).unwrap());
+    adata.obsm.insert("spatial".into(), places);
+    let vocabulary = Vocabulary::of_genes(["G0", "G2", "G1", "G3"]);
+    let slide = Prepare::default().slide(&adata, &vocabulary, Some(&all)).unwrap();
+    let cell = slide.cell(0).unwrap();
+    // Ranked as in the slide: G0 G1 G2 G3; G4 has no token.
+    assert_eq!(cell.genes, [28, 30, 29, 31]);
+    assert_eq!(cell.together, [(0, 1), (1, 0), (2, 3), (3, 2)]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slide.cells");
+    slide.write(&path).unwrap();
+    let streamed = TrainingSlide::open(&path).unwrap();
+    assert_eq!(streamed.len(), 2);
+    for i in 0..2 {
+        assert_eq!(streamed.cell(i).unwrap(), slide.cell(i).unwrap());
+    }
+    assert!(streamed.cell(2).unwrap_err().to_string().contains("there are 2"));
+    let bytes = std::fs::read(&path).unwrap();
+    for cut in [3, 20, 40, bytes.len() - 4] {
+        std::fs::write(&path, &bytes[..cut]).unwrap();
+        let read = TrainingSlide::open(&path).and_then(|s| s.cell(s.len() - 1));
+        assert!(read.is_err(), "cut at {cut}");
+    }
+    std::fs::write(&path, b"not a slide, but long enough to hold a header").unwrap();
+    assert!(TrainingSlide::open(&path).unwrap_err().to_string().contains("begins otherwise"));
+}
+
+#[test]
+fn a_whole_training_learns_neighbours_and_goes_on_where_it_stopped() {
+    // Two kinds of cells in bands of 100 units: neighbours are of one kind.
+    let mut rng = Rng::new(5);
+    let n = 160;
+    let mut x = vec![0f32; n * 20];
+    let mut places = Vec::new();
+    for i in 0..n {
+        let (px, py) = (400.0 * rng.uniform(), 100.0 * rng.uniform());
+        places.extend([px, py]);
+        let kind = (px / 100.0) as usize % 2;
+        for g in 0..10 {
+            x[i * 20 + 10 * kind + g] = 1.0 + rng.below(5) as f32;
+        }
+    }
+    let names = |n: usize, what: &str| Frame::new((0..n).map(|i| format!("{what}{i}")).collect());
+    let x = Matrix::Dense(Dense::new(n, 20, x).unwrap());
+    let mut adata = AnnData::new(x, names(n, "cell"), names(20, "G")).unwrap();
+    adata.obsm.insert("spatial".into(), Matrix::Dense(Dense::new(n, 2, places).unwrap()));
+    let vocabulary = Vocabulary::of_genes(adata.var.names());
+    let slide = Prepare::default().slide(&adata, &vocabulary, None).unwrap();
+    let config = SpatialFormerConfig { dim: 16, heads: 2, layers: 1, tokens: 0, ..small() };
+    let schedule =
+        Schedule { learning_rate: 3e-3, warmup: 5, accumulate: 1, ..Schedule::default() };
+    let rule = PairRule { neighbours: 20.0, hard: (80.0, 120.0), others: (1, 0) };
+    let train = Train::new(config).schedule(schedule).pairs(rule).kept_back(0.3).seed(1);
+    let train = train.device(crate::nn::Device::Cpu);
+    let slides = [slide];
+    let fit = train.clone().batches(120).fit(&slides, &vocabulary).unwrap();
+    assert!(fit.auroc > 0.8, "{fit}");
+    assert!(fit.judged > 20 && fit.history.iter().all(|l| l.together.is_nan()));
+    let found = super::super::PredictPairs::default();
+    let (a, b) = (&adata.obs.names()[..3], &adata.obs.names()[3..6]);
+    super::super::predict_pairs(&adata, &fit.model, a, b, &found).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.safetensors");
+    let stopped = train.clone().checkpoint(&state, 4);
+    stopped.clone().batches(7).fit(&slides, &vocabulary).unwrap();
+    let on = stopped.clone().batches(12).fit(&slides, &vocabulary).unwrap();
+    let straight = train.clone().batches(12).fit(&slides, &vocabulary).unwrap();
+    let totals = |fit: &TrainFit| fit.history.iter().map(|l| l.total.to_bits()).collect::<Vec<_>>();
+    assert_eq!(totals(&on), totals(&straight));
+    assert_eq!(on.model.fingerprint().unwrap(), straight.model.fingerprint().unwrap());
+    let e = stopped.seed(2).fit(&slides, &vocabulary).unwrap_err().to_string();
+    assert!(e.contains("another training"), "{e}");
+    let e = train.kept_back(1.0).fit(&slides, &vocabulary).unwrap_err().to_string();
+    assert!(e.contains("kept_back"), "{e}");
+}
+
+#[test]
+fn hidden_tokens_have_the_published_proportions() {
+    let mut batch = TrainingBatch::default();
+    let genes: Vec<u32> = (0..5000).map(|i| 28 + i % 270).collect();
+    batch.push_cell([26, 8, 3, 6], &TrainingCell { genes, together: vec![] });
+    let hidden = batch.hide(0.15, 27, 300, &mut Rng::new(1));
+    let tokens = &batch.sequences.tokens;
+    let selected: Vec<usize> = (0..tokens.len()).filter(|&i| hidden.selected[i]).collect();
+    let share = |n: usize| n as f64 / selected.len() as f64;
+    assert!((selected.len() as f64 / tokens.len() as f64 - 0.15).abs() < 0.02);
+    let masked = selected.iter().filter(|&&i| hidden.tokens[i] == MASK).count();
+    let same = selected.iter().filter(|&&i| hidden.tokens[i] == tokens[i]).count();
+    assert!((share(masked) - 0.81).abs() < 0.04, "{}", share(masked));
+    assert!((share(same) - 0.09).abs() < 0.03, "{}", share(same));
+    assert!((0..tokens.len()).all(|i| hidden.selected[i] || hidden.tokens[i] == tokens[i]));
+    // With none drawn, one is chosen.
+    let mut two = TrainingBatch::default();
+    two.push_cell([26, 8, 3, 6], &TrainingCell { genes: vec![30], together: vec![] });
+    let hidden = two.hide(0.0, 27, 300, &mut Rng::new(1));
+    assert_eq!(hidden.selected.iter().filter(|s| **s).count(), 1);
+}
+
+#[test]
+fn pairs_are_near_or_far_as_the_rule_says() {
+    let side = 20;
+    let places = Array2::from_shape_fn((side * side, 2), |(i, axis)| {
+        20.0 * if axis == 0 { i % side } else { i / side } as f64
+    });
+    let rule = PairRule::default();
+    let pairs = rule.pairs(places.view(), 1).unwrap();
+    let distance = |p: &CellPair| {
+        let d = |axis| places[(p.anchor as usize, axis)] - places[(p.other as usize, axis)];
+        f64::hypot(d(0), d(1))
+    };
+    let mut kinds = [0; 3];
+    for p in &pairs {
+        let d = distance(p);
+        if p.neighbours {
+            assert!(d > 0.0 && d <= 30.0);
+            kinds[0] += 1;
+        } else if d <= 150.0 {
+            assert!(d >= 80.0);
+            kinds[1] += 1;
+        } else {
+            kinds[2] += 1;
+        }
+    }
+    // Inside every cell has eight neighbours within 30 (diagonals are 28.3 away).
+    assert!(kinds[0] > 7 * 18 * 18 && kinds[1] == kinds[0] && kinds[2] == kinds[0], "{kinds:?}");
+    assert_eq!(rule.pairs(places.view(), 1).unwrap(), pairs);
+    assert_ne!(rule.pairs(places.view(), 2).unwrap(), pairs);
+    let e = rule.pairs((&places * 10.0).view(), 1).unwrap_err().to_string();
+    assert!(e.contains("within 30") && e.contains("200"), "{e}");
+    let e = PairRule { hard: (10.0, 5.0), ..rule }.pairs(places.view(), 1).unwrap_err().to_string();
+    assert!(e.contains("must rise"), "{e}");
+}

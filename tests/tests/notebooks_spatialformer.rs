@@ -1,0 +1,54 @@
+//! The notebooks of SpatialFormer, from top to bottom in the built kernel on the built-in tissue.
+
+use spatialkit_tests::notebooks::{self, Run, kernel, workspace};
+
+fn run(test: &str, notebook: &str, parameters: &[(&str, &str)]) -> Option<Run> {
+    let kernel = kernel(test)?;
+    let path = workspace().join("notebooks").join(notebook);
+    let run = notebooks::run(&kernel, &path, parameters, &[]);
+    assert!(run.success, "{notebook} {parameters:?}: {:?}\n{}", run.errors(), run.log);
+    println!("{notebook} {parameters:?}: {}", run.result());
+    Some(run)
+}
+
+fn number(run: &Run, key: &str) -> f64 {
+    run.result()[key].as_f64().unwrap_or_else(|| panic!("no {key} in {}", run.result()))
+}
+
+#[test]
+fn a_small_network_learns_neighbours_that_a_control_does_not() {
+    let name = "a_small_network_learns_neighbours_that_a_control_does_not";
+    let parameters = [("batches", "120"), ("dim", "32")];
+    let Some(run) = run(name, "spatialformer_train.ipynb", &parameters) else { return };
+    assert!(number(&run, "auroc") > 0.65, "{}", run.result());
+    assert!(number(&run, "auroc") > number(&run, "control_auroc") + 0.1, "{}", run.result());
+    for loss in ["hidden", "together", "pairs"] {
+        let (first, last) =
+            (number(&run, &format!("{loss}_first")), number(&run, &format!("{loss}_last")));
+        assert!(last < first, "{loss}: {first} → {last}");
+    }
+}
+
+#[test]
+fn embeddings_tell_the_layers_of_the_built_in_tissue_apart() {
+    let name = "embeddings_tell_the_layers_of_the_built_in_tissue_apart";
+    let parameters = [("batches", "80")];
+    let Some(run) = run(name, "spatialformer_embed.ipynb", &parameters) else { return };
+    assert!(number(&run, "macro_f1") > number(&run, "majority_macro_f1") + 0.2, "{}", run.result());
+}
+
+#[test]
+fn pairs_and_the_genes_behind_them() {
+    let parameters = [("batches", "80"), ("n_pairs", "100")];
+    let name = "pairs_and_the_genes_behind_them";
+    let Some(run) = run(name, "spatialformer_pairs.ipynb", &parameters) else { return };
+    assert!(number(&run, "auroc") > 0.6, "{}", run.result());
+    assert_eq!(number(&run, "gene_pairs"), 225.0);
+}
+
+#[test]
+fn genes_that_lie_together_are_found_in_unseen_cells() {
+    let name = "genes_that_lie_together_are_found_in_unseen_cells";
+    let Some(run) = run(name, "spatialformer_genes.ipynb", &[("batches", "200")]) else { return };
+    assert!(number(&run, "auroc") > 0.7, "{}", run.result());
+}
