@@ -89,7 +89,7 @@ def model(mode):
             values = 1 + 0.1 * np.abs(values)
         elif name.endswith(".scale") or v.dim() == 1 and name.endswith(".weight"):
             values = 1 + values
-        v.copy_(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
+        v.copy_(torch.tensor(values))
     net.input_type = mode
     return net.eval()
 

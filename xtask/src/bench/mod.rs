@@ -57,7 +57,8 @@ impl Options {
 /// `cargo xtask bench GROUP`.
 pub fn bench(args: &[String]) -> Result<ExitCode> {
     let networks = models::CASES.map(|(case, _)| case);
-    let groups = [&toolbox::GROUPS[..], &networks].concat().join(", ");
+    let official = ["spatialformer-embed", "spatialformer-perturb"];
+    let groups = [&toolbox::GROUPS[..], &networks, &official].concat().join(", ");
     let Some(group) = args.first() else {
         bail!("bench takes the name of a group of cases: io, {groups}, or all");
     };
@@ -67,10 +68,12 @@ pub fn bench(args: &[String]) -> Result<ExitCode> {
         "all" => {
             toolbox::toolbox(&toolbox::GROUPS, &options)?;
             models::models(&networks, &options)?;
+            models::spatialformer(&official, &options)?;
             io::io(&options)
         }
         name if toolbox::GROUPS.contains(&name) => toolbox::toolbox(&[name], &options),
         name if networks.contains(&name) => models::models(&[name], &options),
+        name if official.contains(&name) => models::spatialformer(&[name], &options),
         _ => bail!("bench takes the name of a group of cases: io, {groups}, or all"),
     }
 }

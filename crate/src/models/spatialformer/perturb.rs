@@ -3,12 +3,16 @@
 use super::embed::{Origin, origin_of};
 use super::network::SpatialFormer;
 use super::pairs::cells;
-use super::sequences::Sequences;
+use super::sequences::{PREFIX, Sequences};
 use crate::anndata::{AnnData, Column, Frame, Values};
 use crate::error::{Error, Result};
 use crate::notebook::{Bundle, Rich, shows_itself};
 use crate::progress::Progress;
 use std::fmt;
+use std::ops::Range;
+
+/// Pairs without two genes that are computed together.
+const TOGETHER: usize = 32;
 
 /// How [`perturb`] works. A builder.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -114,20 +118,14 @@ pub fn perturb(
             "the left cell expresses none of the left genes, or the right one none of the right";
         return Err(Error::data(format!("cells `{left}` and `{right}`"), reason));
     }
-    let mut progress = Progress::new("SpatialFormer perturbations", wanted.len() as u64);
-    let whole = pair(origin, a, b, vocabulary.separator());
+    let mut whole = Sequences::default();
+    whole.push_pair(origin, [a, b], vocabulary.separator());
     let probability = probabilities(model, &whole)?[0];
+    let mut progress = Progress::new("SpatialFormer perturbations", wanted.len() as u64);
     let mut change = Vec::with_capacity(wanted.len());
     // As many as are computed together, so that an interrupt is seen between two.
-    for some in wanted.chunks(32) {
-        let mut batch = Sequences::default();
-        for &(l, r) in some {
-            let without = |genes: &[u32], gene: u32| -> Vec<u32> {
-                genes.iter().copied().filter(|&g| g != gene).collect()
-            };
-            batch.push_pair(origin, [&without(a, l), &without(b, r)], vocabulary.separator());
-        }
-        change.extend(probabilities(model, &batch)?.into_iter().map(|p| p - probability));
+    for some in wanted.chunks(TOGETHER) {
+        change.extend(model.without(&whole, some)?.into_iter().map(|p| p - probability));
         progress.tick(some.len() as u64)?;
     }
     progress.finish();
@@ -140,10 +138,38 @@ pub fn perturb(
     })
 }
 
-fn pair(origin: [u32; 4], left: &[u32], right: &[u32], separator: u32) -> Sequences {
-    let mut one = Sequences::default();
-    one.push_pair(origin, [left, right], separator);
-    one
+impl SpatialFormer {
+    /// P(neighbours) of a pair of cells without each of some pairs of tokens, one taken from the first cell and
+    /// one from the second, wherever they stand behind the prefixes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `pair` is not one pair of cells; those of
+    /// [`first_states`](SpatialFormer::first_states).
+    pub fn without(&self, pair: &Sequences, tokens: &[(u32, u32)]) -> Result<Vec<f32>> {
+        let &[[first, second]] = pair.segments() else {
+            return Err(Error::shape("the pair", "1 sequence", pair.len()));
+        };
+        if second == 0 {
+            return Err(Error::shape("the pair", "2 cells", 1));
+        }
+        let all = pair.tokens_of(0);
+        let origin = |at: usize| [all[at], all[at + 1], all[at + 2], all[at + 3]];
+        let (genes, separator) = (PREFIX..first - 1, all[first - 1]);
+        let others = first + PREFIX - 1..first + second - 1;
+        let mut probabilities = Vec::with_capacity(tokens.len());
+        for some in tokens.chunks(TOGETHER) {
+            let mut batch = Sequences::default();
+            for &(l, r) in some {
+                let without = |range: &Range<usize>, token: u32| -> Vec<u32> {
+                    all[range.clone()].iter().copied().filter(|&t| t != token).collect()
+                };
+                let (left, right) = (without(&genes, l), without(&others, r));
+                batch.push_pair_of([origin(1), origin(first)], [&left, &right], separator);
+            }
+            probabilities.extend(self::probabilities(self, &batch)?);
+        }
+        Ok(probabilities)
+    }
 }
 
 fn probabilities(model: &SpatialFormer, batch: &Sequences) -> Result<Vec<f32>> {

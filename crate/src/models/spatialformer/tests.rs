@@ -224,6 +224,57 @@ fn pairs_of_unequal_cells_are_predicted_in_both_directions() {
 }
 
 #[test]
+fn a_perturbed_pair_is_the_pair_without_these_genes() {
+    let (adata, model) = (slide(), named());
+    let found = perturb(&adata, &model, "cell0", "cell1", &Perturb::default()).unwrap();
+    // Three known genes are expressed in each.
+    assert_eq!((found.genes.len(), found.change.len()), (9, 9));
+    let without = |cell: usize, gene: &str| {
+        let mut x = adata.x().unwrap().to_array_f32();
+        x[(cell, adata.var_index(gene).unwrap())] = 0.0;
+        x.row(cell).to_vec()
+    };
+    for ((l, r), change) in found.genes.iter().zip(&found.change) {
+        let mut x = adata.x().unwrap().to_array_f32();
+        x.row_mut(0).assign(&ndarray::Array1::from(without(0, l)));
+        x.row_mut(1).assign(&ndarray::Array1::from(without(1, r)));
+        let changed = AnnData { x: Some(x.into()), ..adata.clone() };
+        let options = PredictPairs::default();
+        let p = predict_pairs(&changed, &model, &["cell0"], &["cell1"], &options).unwrap();
+        assert!((p.probabilities[0] - found.probability - change).abs() < 1e-5, "{l} {r}");
+    }
+    let frame = found.to_frame();
+    let changes = frame.get("change").unwrap().to_f64().unwrap();
+    assert!(changes.is_sorted());
+    let some = Perturb::default().genes([("G3", "G1"), ("G3", "G11")]);
+    let some = perturb(&adata, &model, "cell0", "cell1", &some).unwrap();
+    assert_eq!(some.genes, [("G3".to_string(), "G1".to_string())]);
+    let none = Perturb::default().genes([("G11", "G1")]);
+    let e = perturb(&adata, &model, "cell0", "cell1", &none).unwrap_err().to_string();
+    assert!(e.contains("`cell0`"), "{e}");
+}
+
+#[test]
+fn pairs_of_genes_are_counted_over_cells() {
+    let (adata, model) = (slide(), named());
+    let all = gene_pairs(&adata, &model, &GenePairs::default().threshold(0.0)).unwrap();
+    assert_eq!(all.cells.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1, 0]);
+    let both =
+        all.pairs.iter().find(|p| (p.first.as_str(), p.second.as_str()) == ("G0", "G3")).unwrap();
+    assert_eq!((both.cells, both.together), (1, 1));
+    let states = model.all_states(&Embed::default().tokens(&adata, &model).unwrap()).unwrap();
+    let p = model.co_occurrence(states.slice(ndarray::s![..9, ..])).unwrap();
+    let (a, b, found) = &all.cells[0][0];
+    assert_eq!((a.as_str(), b.as_str()), ("G7", "G3"));
+    assert!((found - p[(5, 6)]).abs() < 1e-6);
+    let some = gene_pairs(&adata, &model, &GenePairs::default().threshold(0.5)).unwrap();
+    assert!(some.pairs.len() < all.pairs.len());
+    assert_eq!(some.to_frame().len(), some.pairs.len());
+    let e = gene_pairs(&adata, &model, &GenePairs::default().threshold(1.5)).unwrap_err();
+    assert!(e.to_string().contains("threshold"));
+}
+
+#[test]
 fn a_saved_network_comes_back_with_its_vocabulary_and_can_grow() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");

@@ -41,8 +41,11 @@ pub(crate) fn adam_blocks(
     if !gradient.fits(first.len()) {
         candle_core::bail!("Adam: the gradient does not fit a parameter of {:?}", var.shape());
     }
-    // Whole rows, of which the gradient and what Adam reads fit the second-level cache.
-    let size = (CHUNK * 2 / gradient.width()).max(1) * gradient.width();
+    // Whole rows, of which the gradient fits the second-level cache: a multiple of 48, which the
+    // tiles of a product divide, where there are so many.
+    let rows = (CHUNK * 3 / gradient.width()).max(1);
+    let rows = if rows > 48 { rows / 48 * 48 } else { rows };
+    let size = rows * gradient.width();
     let block = |p: &mut [f32], m: &mut [f32], v: &mut [f32], at: usize| {
         with_scratch(p.len(), |g| {
             gradient.fill(at, g);

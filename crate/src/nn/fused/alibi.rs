@@ -312,7 +312,7 @@ mod tests {
                         let rows = span.len().min(keep) * h.out();
                         let expected = reference(&h, span, &qkv);
                         for (a, b) in out[at..at + rows].iter().zip(&expected) {
-                            assert!((f64::from(*a) - b).abs() < 1e-5, "{a} {b}");
+                            assert!((f64::from(*a) - b).abs() < 3e-5, "{a} {b}");
                         }
                         at += rows;
                     }

@@ -81,20 +81,26 @@ fn few(vectors: Vectors, (n, inner, out): Sizes, x: &[f32], w: &[f32], y: &mut [
 
 vectorised! {
     fn add(row: &mut [f32], bias: &[f32]) {
-        row.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+        for (y, &b) in row.iter_mut().zip(bias) {
+            *y += b;
+        }
     }
 }
 
 vectorised! {
     fn relu(row: &mut [f32]) {
-        // NaN stays NaN.
-        row.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+        for y in row {
+            // NaN stays NaN.
+            *y = if *y < 0.0 { 0.0 } else { *y };
+        }
     }
 }
 
 vectorised! {
     fn gelu_in_place(row: &mut [f32]) {
-        row.iter_mut().for_each(|y| *y = gelu::<FMA>(*y));
+        for y in row {
+            *y = gelu::<FMA>(*y);
+        }
     }
 }
 
@@ -121,7 +127,9 @@ pub(crate) fn gelu_back(x: &[f32], gradient: &mut [f32]) {
 
 vectorised! {
     fn gelu_chunk(x: &[f32], gradient: &mut [f32]) {
-        gradient.iter_mut().zip(x).for_each(|(g, &x)| *g *= gelu_slope::<FMA>(x));
+        for (g, &x) in gradient.iter_mut().zip(x) {
+            *g *= gelu_slope::<FMA>(x);
+        }
     }
 }
 
@@ -184,12 +192,16 @@ pub(crate) fn sigmoid_of(mut x: Vec<f32>) -> Vec<f32> {
 
 vectorised! {
     fn tanh_in_place(x: &mut [f32]) {
-        x.iter_mut().for_each(|x| *x = tanh::<FMA>(*x));
+        for x in x {
+            *x = tanh::<FMA>(*x);
+        }
     }
 }
 
 vectorised! {
     fn sigmoid_in_place(x: &mut [f32]) {
-        x.iter_mut().for_each(|x| *x = sigmoid::<FMA>(*x));
+        for x in x {
+            *x = sigmoid::<FMA>(*x);
+        }
     }
 }

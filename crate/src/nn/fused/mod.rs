@@ -46,6 +46,7 @@ pub(crate) use reconstruction::{ReconstructionOp, reconstruct};
 pub(crate) use similarity::{ContrastOp, NeighbourOp, contrast, neighbour};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
+use rayon::prelude::*;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -136,6 +137,12 @@ enum Threads {
     Pool,
 }
 
+/// Up to so many rows a product is cut into strips of columns, each one task: `gemm` itself cuts rows, and
+/// its threads wait for each other where there are few.
+const FEW_ROWS: usize = 192;
+/// Columns of a strip.
+const STRIP: usize = 256;
+
 /// destination = (`add` ? destination : 0) + a · b, of sizes m × k and k × n; `destination` has
 /// the strides (row, column).
 fn matmul(
@@ -156,34 +163,63 @@ fn matmul(
     assert!(destination.len() >= last(m, n, row, column));
     assert!(a.values.len() >= last(m, k, a.row, a.column));
     assert!(b.values.len() >= last(k, n, b.row, b.column));
-    let parallelism = match threads {
-        Threads::One => gemm::Parallelism::None,
-        Threads::Pool => gemm::Parallelism::Rayon(0),
+    let target = Target(destination.as_mut_ptr());
+    let strip = |first: usize, n: usize, parallelism: gemm::Parallelism| {
+        // SAFETY: the assertions above hold every address that the strides reach within its slice;
+        // `destination` is borrowed mutably, so it overlaps neither operand, and strips that run
+        // at the same time have different columns of it.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                target.at(first * column),
+                column as isize,
+                row as isize,
+                add,
+                a.values.as_ptr(),
+                a.column as isize,
+                a.row as isize,
+                b.values.as_ptr().add(first * b.column),
+                b.column as isize,
+                b.row as isize,
+                1.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
     };
-    // SAFETY: the assertions above hold every address that the strides reach within its slice,
-    // and `destination` is borrowed mutably, so it overlaps neither operand.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            destination.as_mut_ptr(),
-            column as isize,
-            row as isize,
-            add,
-            a.values.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.values.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            1.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    match threads {
+        Threads::One => strip(0, n, gemm::Parallelism::None),
+        Threads::Pool if m <= FEW_ROWS && n >= 2 * STRIP => {
+            (0..n.div_ceil(STRIP)).into_par_iter().for_each(|i| {
+                strip(i * STRIP, STRIP.min(n - i * STRIP), gemm::Parallelism::None);
+            });
+        }
+        Threads::Pool => strip(0, n, gemm::Parallelism::Rayon(0)),
+    }
+}
+
+/// What several tasks write into, each into columns of its own.
+#[derive(Clone, Copy)]
+struct Target(*mut f32);
+
+// SAFETY: only `matmul` makes one, and its tasks write to different elements.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// The address of an element.
+    ///
+    /// # Safety
+    /// `i` lies within the slice.
+    unsafe fn at(self, i: usize) -> *mut f32 {
+        // SAFETY: the caller's.
+        unsafe { self.0.add(i) }
     }
 }
 
