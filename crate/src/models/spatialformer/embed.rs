@@ -165,6 +165,12 @@ impl Embed {
         self
     }
 
+    /// At most so many genes of a cell, or fewer if fewer were asked for.
+    pub(super) fn at_most(mut self, genes: usize) -> Self {
+        self.origin.max_len = Some(self.origin.max_len.map_or(genes, |n| n.min(genes)));
+        self
+    }
+
     /// The tokens of every cell, as [`embed`] takes them.
     ///
     /// # Errors

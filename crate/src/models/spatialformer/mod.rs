@@ -16,6 +16,7 @@
 //! Matches the Python package `spatialformer` 0.1.8 on PyTorch 2.15: hidden states within 5e-5 on a small
 //! network and 1e-3 at the published size; tokens exactly.
 
+mod check;
 mod config;
 mod embed;
 mod fused;
@@ -32,6 +33,7 @@ mod tokens;
 pub mod training;
 mod vocabulary;
 
+pub use check::{LayoutCheck, check_layout};
 pub use config::{AttentionLayout, Fresh, SpatialFormerConfig, Weight};
 pub use embed::{Embed, Embedded, Pooling, embed};
 pub use gene_pairs::{GenePair, GenePairTable, GenePairs, gene_pairs};

@@ -1,6 +1,6 @@
 //! [`SpatialFormer`]: the weights.
 
-use super::config::{Fresh, SpatialFormerConfig, Weight};
+use super::config::{AttentionLayout, Fresh, SpatialFormerConfig, Weight};
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::nn::{LayerNorm, Linear, Store};
@@ -210,6 +210,13 @@ impl SpatialFormer {
             weights,
             vocabulary: None,
         })
+    }
+
+    /// The same weights with the other arrangement of queries, keys and values.
+    pub(super) fn with_layout(&self, attention: AttentionLayout) -> Self {
+        let mut other = self.clone();
+        other.config.attention = attention;
+        other
     }
 
     /// Every weight by its name.

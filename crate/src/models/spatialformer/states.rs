@@ -137,19 +137,18 @@ impl SpatialFormer {
     }
 }
 
-/// Ranges of sequences that are taken together.
+/// Ranges of sequences that are taken together, of about as many tokens each.
 fn parts(batch: &Sequences) -> Vec<std::ops::Range<usize>> {
+    let total = batch.n_tokens();
+    let aim = total.div_ceil(total.div_ceil(TOKENS).max(1));
     let mut parts = Vec::new();
     let (mut start, mut tokens) = (0, 0);
     for (i, length) in batch.lengths().enumerate() {
-        if tokens > 0 && tokens + length > TOKENS {
-            parts.push(start..i);
-            (start, tokens) = (i, 0);
-        }
         tokens += length;
-    }
-    if start < batch.len() {
-        parts.push(start..batch.len());
+        if tokens >= aim || i + 1 == batch.len() {
+            parts.push(start..i + 1);
+            (start, tokens) = (i + 1, 0);
+        }
     }
     parts
 }

@@ -216,10 +216,8 @@ fn pairs_of_unequal_cells_are_predicted_in_both_directions() {
     assert_eq!(found.to_frame().names().len(), 2);
     assert!(found.probabilities.iter().all(|p| (0.0..=1.0).contains(p)));
     // Agreement and disagreement.
-    assert_eq!(
-        pairs::chosen(Reverse::Surer, &[0.8, 0.9, 0.4], &[0.6, 0.2, 0.45]),
-        [0.7, 0.9, 0.425]
-    );
+    let surer = pairs::chosen(Reverse::Surer, &[0.8, 0.9, 0.4], &[0.6, 0.2, 0.45]);
+    assert!(surer.iter().zip([0.7, 0.9, 0.425]).all(|(a, b)| (a - b).abs() < 1e-6), "{surer:?}");
     assert_eq!(pairs::chosen(Reverse::Released(1), &[0.9], &[0.2]), [0.2]);
 }
 
