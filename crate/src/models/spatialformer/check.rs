@@ -43,7 +43,10 @@ impl LayoutCheck {
 impl fmt::Display for LayoutCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LayoutCheck { per_head, flash, loaded } = self;
-        write!(f, "hidden genes: {per_head:.3} per head, {flash:.3} flash; loaded as {loaded:?}: ")?;
+        write!(
+            f,
+            "hidden genes: {per_head:.3} per head, {flash:.3} flash; loaded as {loaded:?}: "
+        )?;
         match self.better() {
             None => write!(f, "nothing speaks for either"),
             Some(layout) if layout == *loaded => write!(f, "right"),
@@ -64,7 +67,11 @@ shows_itself!(LayoutCheck);
 ///
 /// # Errors
 /// Those of [`embed`](super::embed).
-pub fn check_layout(adata: &AnnData, model: &SpatialFormer, options: &Embed) -> Result<LayoutCheck> {
+pub fn check_layout(
+    adata: &AnnData,
+    model: &SpatialFormer,
+    options: &Embed,
+) -> Result<LayoutCheck> {
     let step = adata.n_obs().div_ceil(CELLS).max(1);
     let some: Vec<usize> = (0..adata.n_obs()).step_by(step).collect();
     let options = options.clone().at_most(GENES);

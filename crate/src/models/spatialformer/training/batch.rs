@@ -67,7 +67,13 @@ impl TrainingBatch {
     /// Hides tokens: each one with probability `p`, `<CLS>` and separators excepted. Of what is selected
     /// a tenth becomes any token from 10 on, of the rest a tenth stays, and the others become `<MASK>`
     /// (after Devlin et al., 2019, with the released code's proportions). At least one is selected.
-    pub(in crate::models::spatialformer) fn hide(&self, p: f64, separator: u32, n_tokens: usize, rng: &mut Rng) -> Hidden {
+    pub(in crate::models::spatialformer) fn hide(
+        &self,
+        p: f64,
+        separator: u32,
+        n_tokens: usize,
+        rng: &mut Rng,
+    ) -> Hidden {
         let mut tokens = self.sequences.tokens.clone();
         let mut selected = vec![false; tokens.len()];
         let may = |t: u32| t != CLS && t != separator;
