@@ -45,7 +45,9 @@ with contextlib.redirect_stdout(sys.stderr):
 
 torch.set_num_threads(2)
 logging.disable(logging.WARNING)
-CELLS, GENES, PERTURBED, BATCH = 500, 300, 60, 8
+CELLS, GENES, PERTURBED = 500, 300, 60
+# As the configurations of single cells and of pairs have them; pairs of 8 would take 15 GB.
+BATCHES = {"single": 8, "pair": 4, "perturb": 8}
 PREFIX, SEP = [1, 26, 8, 3, 6], [1949]
 FIRST, TOKENS = 27, 6065
 
@@ -101,15 +103,15 @@ def pairs(cells):
     ]
 
 
-def batches(items):
-    return [collate_fn(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]
+def batches(items, size):
+    return [collate_fn(items[i : i + size]) for i in range(0, len(items), size)]
 
 
 def embed(mode, n):
     net = model(mode)
     cells = [cell(c, GENES) for c in range(min(n or CELLS, CELLS))]
     pair = mode == "pair"
-    data = batches(pairs(cells) if pair else [(tokens, PREFIX, SEP) for tokens in cells])
+    data = batches(pairs(cells) if pair else [(tokens, PREFIX, SEP) for tokens in cells], BATCHES[mode])
     embeddings, probabilities = [], []
     start = time.perf_counter()
     with torch.no_grad():
@@ -143,8 +145,9 @@ def deletions(batch, n):
                 "sequence_length": torch.stack((keep_left.sum(), keep_right.sum())),
             }
         )
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
+    size = BATCHES["perturb"]
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
         made.append({k: torch.stack([row[k] for row in part]) for k in part[0]})
     return made
 

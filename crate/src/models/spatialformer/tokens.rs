@@ -173,7 +173,7 @@ fn missing_name(adata: &AnnData, i: usize) -> String {
 fn row(x: &Matrix, i: usize) -> Vec<(usize, f64)> {
     match x {
         Matrix::Csr(s) => {
-            let span = s.indptr[i] as usize..s.indptr[i + 1] as usize;
+            let span = s.indptr[i]..s.indptr[i + 1];
             let mut row: Vec<(usize, f64)> =
                 span.map(|k| (s.indices[k] as usize, s.values.get_f64(k))).collect();
             if !row.is_sorted_by_key(|r| r.0) {

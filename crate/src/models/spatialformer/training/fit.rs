@@ -15,6 +15,7 @@ use crate::progress::Progress;
 use crate::rng::{Rng, hash};
 use crate::tl::roc_auc;
 use candle_core::Tensor;
+use ndarray::Array2;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,7 @@ pub struct Train {
     schedule: Schedule,
     trained: Trained,
     rule: PairRule,
+    spatial: Option<Array2<f32>>,
     batches: usize,
     batch_size: usize,
     kept_back: f64,
@@ -47,6 +49,7 @@ impl Train {
             schedule: Schedule::default(),
             trained: Trained::All,
             rule: PairRule::default(),
+            spatial: None,
             batches: 1000,
             batch_size: 8,
             kept_back: 0.1,
@@ -76,6 +79,13 @@ impl Train {
     /// Which cells are neighbours, and which others are set beside them.
     pub fn pairs(mut self, rule: PairRule) -> Self {
         self.rule = rule;
+        self
+    }
+
+    /// The table of where genes lie within cells that a fresh network begins with, tokens × dim, of
+    /// [`Sage`](super::Sage). Default: drawn at random.
+    pub fn spatial_embedding(mut self, table: Array2<f32>) -> Self {
+        self.spatial = Some(table);
         self
     }
 
@@ -138,6 +148,9 @@ impl Train {
         let separator = vocabulary.separator();
         let mut trainer =
             Trainer::new(start, separator, self.trained, self.schedule.clone(), self.seed)?;
+        if let Some(table) = self.spatial.as_ref().filter(|_| self.start.is_none()) {
+            trainer.set_spatial(table)?;
+        }
         let identity = self.identity(slides, vocabulary);
         let mut history = match &self.checkpoint {
             Some((path, _)) => load(path, &identity, &mut trainer)?,
@@ -254,6 +267,9 @@ impl Train {
         hash.update(format!(
             "{config:?} {start:?} {schedule:?} {trained:?} {rule:?} {batch_size} {kept_back} {seed}"
         ));
+        for x in self.spatial.iter().flatten() {
+            hash.update(x.to_le_bytes());
+        }
         for name in vocabulary.names() {
             hash.update(name.as_bytes());
             hash.update([0]);

@@ -7,7 +7,7 @@
 //!
 //! TrainingSlide ─ PairRule ─> pairs ─> TrainingBatch ─ hide ─> losses ─> gradients ─> Trainer
 //! ```
-//! [`Train`] is a whole training with pairs kept back to judge it by; [`Trainer`] one step, for batches of
+//! [`Sage`] makes of the same transcripts the table of genes that a network may begin with. [`Train`] is a whole training with pairs kept back to judge it by; [`Trainer`] one step, for batches of
 //! one's own.
 
 mod batch;
@@ -15,6 +15,7 @@ mod fit;
 mod losses;
 mod lowrank;
 mod neighbours;
+mod sage;
 mod schedule;
 mod slide;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod trainer;
 pub use batch::{TrainingBatch, TrainingCell};
 pub use fit::{Train, TrainFit};
 pub use neighbours::{CellPair, PairRule};
+pub use sage::Sage;
 pub use slide::{Prepare, TrainingSlide};
 pub use together::{TogetherRule, Transcripts};
 pub use trainer::{Schedule, Start, StepLoss, Trained, Trainer};

@@ -410,6 +410,38 @@ fn genes_lie_together_where_their_molecules_do() {
 }
 
 #[test]
+fn genes_whose_molecules_lie_close_get_vectors_that_are_alike() {
+    use crate::datasets::{Synthetic, compartment_of, synthetic, synthetic_transcripts};
+    let adata = synthetic(&Synthetic::default().n_genes(40).depth(400.0).image(false)).unwrap();
+    let adata = adata.select_obs(0..60).unwrap();
+    let molecules = synthetic_transcripts(&adata, 20, 1).unwrap();
+    let vocabulary = Vocabulary::of_genes(adata.var.names());
+    let sage = Sage::default().dim(16).batches(60, 1500).seed(1).learning_rate(5e-3);
+    let sage = sage.device(crate::nn::Device::Cpu);
+    let table = sage.fit(&adata, &vocabulary, &molecules).unwrap();
+    assert_eq!(table.dim(), (vocabulary.len(), 16));
+    assert!(table.row(0).iter().all(|x| *x == 0.0));
+    let (mut same, mut other) = (vec![], vec![]);
+    for a in 0..adata.n_vars() {
+        for b in 0..a {
+            let names = [a, b].map(|g| adata.var.names()[g].as_str());
+            let [x, y] = names.map(|n| table.row(vocabulary.id(n).unwrap() as usize));
+            let cosine = x.dot(&y) / (x.dot(&x) * y.dot(&y)).sqrt();
+            if compartment_of(names[0]) == compartment_of(names[1]) {
+                same.push(cosine);
+            } else {
+                other.push(cosine);
+            }
+        }
+    }
+    let mean = |v: &[f32]| v.iter().sum::<f32>() / v.len() as f32;
+    assert!(mean(&same) > mean(&other) + 0.2, "{} {}", mean(&same), mean(&other));
+    assert_eq!(sage.fit(&adata, &vocabulary, &molecules).unwrap(), table);
+    let e = sage.clone().radius(1e-6).fit(&adata, &vocabulary, &molecules).unwrap_err().to_string();
+    assert!(e.contains("no two are within"), "{e}");
+}
+
+#[test]
 fn a_whole_training_learns_neighbours_and_goes_on_where_it_stopped() {
     // Two kinds of cells in bands of 100 units: neighbours are of one kind.
     let mut rng = Rng::new(5);
@@ -457,6 +489,9 @@ fn a_whole_training_learns_neighbours_and_goes_on_where_it_stopped() {
     let totals = |fit: &TrainFit| fit.history.iter().map(|l| l.total.to_bits()).collect::<Vec<_>>();
     assert_eq!(totals(&on), totals(&straight));
     assert_eq!(on.model.fingerprint().unwrap(), straight.model.fingerprint().unwrap());
+    let table = Array2::zeros((3, 16));
+    let e = train.clone().spatial_embedding(table).fit(&slides, &vocabulary).unwrap_err();
+    assert!(e.to_string().contains("[48, 16]"), "{e}");
     let e = stopped.seed(2).fit(&slides, &vocabulary).unwrap_err().to_string();
     assert!(e.contains("another training"), "{e}");
     let e = train.kept_back(1.0).fit(&slides, &vocabulary).unwrap_err().to_string();

@@ -87,7 +87,7 @@ impl Transcripts {
     }
 
     /// Checks that every molecule has a cell, a gene and a place of the slide.
-    fn check(&self, adata: &AnnData) -> Result<()> {
+    pub(super) fn check(&self, adata: &AnnData) -> Result<()> {
         let n = self.cell.len();
         if self.gene.len() != n || self.place.len() != n {
             let found = format!("{} genes, {} places", self.gene.len(), self.place.len());
@@ -156,7 +156,7 @@ impl Transcripts {
 }
 
 /// Molecules within `radius` of each other, as a symmetric matrix of ones.
-fn joined(molecules: &[usize], place: &[[f32; 2]], radius: f32) -> Sparse {
+pub(super) fn joined(molecules: &[usize], place: &[[f32; 2]], radius: f32) -> Sparse {
     let square = |i: usize| place[molecules[i]].map(|x| (x / radius).floor() as i64);
     let mut squares: HashMap<[i64; 2], Vec<u32>> = HashMap::new();
     for i in 0..molecules.len() {

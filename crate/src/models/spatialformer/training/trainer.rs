@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Adam, AdamConfig, Store};
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
+use ndarray::Array2;
 use std::collections::HashMap;
 
 /// How far a batch moves the running statistics.
@@ -153,6 +154,17 @@ impl Trainer {
             waiting: HashMap::new(),
             waiting_batches: 0,
         })
+    }
+
+    /// Replaces the table of where genes lie within cells.
+    pub(super) fn set_spatial(&self, table: &Array2<f32>) -> Result<()> {
+        let var = self.store.get("spatialembeds.emb.weight")?;
+        if var.dims() != [table.nrows(), table.ncols()] {
+            let (expected, found) = (format!("{:?}", var.dims()), format!("{:?}", table.shape()));
+            return Err(Error::shape("the table of genes", expected, found));
+        }
+        let values: Vec<f32> = table.iter().copied().collect();
+        Ok(var.set(&Tensor::from_vec(values, table.dim(), var.device())?)?)
     }
 
     /// The optimizer's steps so far.
