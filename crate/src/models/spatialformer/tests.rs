@@ -266,7 +266,8 @@ fn pairs_of_genes_are_counted_over_cells() {
     assert_eq!((a.as_str(), b.as_str()), ("G7", "G3"));
     assert!((found - p[(5, 6)]).abs() < 1e-6);
     let some = gene_pairs(&adata, &model, &GenePairs::default().threshold(0.5)).unwrap();
-    assert!(some.pairs.len() < all.pairs.len());
+    assert!(some.pairs.len() <= all.pairs.len());
+    assert!(some.cells.iter().flatten().all(|(_, _, p)| *p > 0.5));
     assert_eq!(some.to_frame().len(), some.pairs.len());
     let e = gene_pairs(&adata, &model, &GenePairs::default().threshold(1.5)).unwrap_err();
     assert!(e.to_string().contains("threshold"));

@@ -119,13 +119,20 @@ impl Sage {
         let mut rng = Rng::new(self.seed ^ hash("sage"));
         let mut progress = Progress::new("GraphSAGE", self.batches as u64);
         let mut any = false;
+        // Each cell once before any comes again.
+        let mut order: Vec<usize> = Vec::new();
         for _ in 0..self.batches {
             let mut some = Vec::new();
             while some.len() < self.molecules {
-                some.extend_from_slice(&cells[rng.below(cells.len())]);
+                let Some(cell) = order.pop() else { break };
+                some.extend_from_slice(&cells[cell]);
+            }
+            if order.is_empty() {
+                order = (0..cells.len()).collect();
+                rng.shuffle(&mut order);
             }
             let graph = Graph::new(&some, transcripts, self.radius, &device)?;
-            if !graph.edges.is_empty() {
+            if !some.is_empty() && !graph.edges.is_empty() {
                 let loss = layers.loss(&graph, &mut rng)?;
                 adam.step(&loss.backward()?)?;
                 progress.metric("loss", f64::from(loss.to_scalar::<f32>()?));
