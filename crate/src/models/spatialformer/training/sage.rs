@@ -122,17 +122,17 @@ impl Sage {
         // Each cell once before any comes again.
         let mut order: Vec<usize> = Vec::new();
         for _ in 0..self.batches {
+            if order.is_empty() {
+                order = (0..cells.len()).collect();
+                rng.shuffle(&mut order);
+            }
             let mut some = Vec::new();
             while some.len() < self.molecules {
                 let Some(cell) = order.pop() else { break };
                 some.extend_from_slice(&cells[cell]);
             }
-            if order.is_empty() {
-                order = (0..cells.len()).collect();
-                rng.shuffle(&mut order);
-            }
             let graph = Graph::new(&some, transcripts, self.radius, &device)?;
-            if !some.is_empty() && !graph.edges.is_empty() {
+            if !graph.edges.is_empty() {
                 let loss = layers.loss(&graph, &mut rng)?;
                 adam.step(&loss.backward()?)?;
                 progress.metric("loss", f64::from(loss.to_scalar::<f32>()?));
