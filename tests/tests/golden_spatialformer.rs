@@ -334,7 +334,7 @@ fn e3_a_checkpoint_of_lightning_and_what_embed_data_makes_of_it() {
         list.map(|c| c.as_str().unwrap().to_string()).collect()
     };
     let (left, right) = (side("left"), side("right"));
-    let options = PredictPairs::default();
+    let options = PredictPairs::default().max_len(20);
     let found = predict_pairs(&adata, &model, &left, &right, &options).unwrap();
     compare("e3 pair cls", flat(&found.embeddings), g.vec("pair.emb.rev0"), abs(5e-5));
     let yes = |name: &str| g.matrix(name).column(1).to_vec();
