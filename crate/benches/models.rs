@@ -6,6 +6,8 @@
 //! ```
 //! Weights and inputs are made by the same formula as in `models.py`; `check` depends on all of them.
 
+mod measured;
+
 use rayon::prelude::*;
 use spatialkit::candle_core::{Device, Tensor};
 use spatialkit::models::{Vit, VitConfig, histosge, spamcaf};
@@ -30,24 +32,12 @@ fn main() {
         Some("spamcaf-train") => spamcaf(),
         _ => return eprintln!("usage: bench-models vit-encode|histosge-train|spamcaf-train"),
     };
-    match done {
-        Ok((seconds, check)) => {
-            let peak = progress::peak_memory_mb();
-            println!("{seconds:.4} {peak:.1} {check} spatialkit {}", env!("CARGO_PKG_VERSION"));
-        }
-        Err(e) => {
-            eprintln!("{e}");
-            std::process::exit(1);
-        }
-    }
+    measured::print(done);
 }
 
 /// A uniform number between -1 and 1 for element `i` of tensor `p`.
 fn number(i: u64, p: u64) -> f64 {
-    let mut z = i.wrapping_add(p << 32).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    2.0 * (((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64) - 1.0
+    2.0 * measured::unit(i, p) - 1.0
 }
 
 fn tensor(shape: &[usize], p: u64, value: impl Fn(f64) -> f64 + Sync) -> Result<Tensor> {

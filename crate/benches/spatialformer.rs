@@ -7,6 +7,8 @@
 //! ```
 //! Weights and cells are made by the same formula as in `spatialformer.py`; `check` depends on all of them.
 
+mod measured;
+
 use rayon::prelude::*;
 use spatialkit::candle_core::{Device, Tensor};
 use spatialkit::models::spatialformer::{Sequences, SpatialFormerConfig};
@@ -31,23 +33,7 @@ fn main() {
         Some("spatialformer-perturb") => perturb(limit),
         _ => return eprintln!("usage: bench-spatialformer spatialformer-embed-single|… [N]"),
     };
-    match done {
-        Ok((seconds, check)) => {
-            let peak = progress::peak_memory_mb();
-            println!("{seconds:.4} {peak:.1} {check} spatialkit {}", env!("CARGO_PKG_VERSION"));
-        }
-        Err(e) => {
-            eprintln!("{e}");
-            std::process::exit(1);
-        }
-    }
-}
-
-fn splitmix(i: u64, p: u64) -> u64 {
-    let mut z = i.wrapping_add(p << 32).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    measured::print(done);
 }
 
 fn model() -> Result<SpatialFormer> {
@@ -57,8 +43,7 @@ fn model() -> Result<SpatialFormer> {
     let tensor = |(p, w): (usize, spatialformer::Weight)| -> Result<_> {
         let norm = w.shape.len() == 1 && w.name.ends_with(".weight") || w.name.ends_with(".scale");
         let value = |i: u64| {
-            let unit = (splitmix(i, p as u64) >> 11) as f64 / (1u64 << 53) as f64;
-            let v = 0.04 * (2.0 * unit - 1.0);
+            let v = 0.04 * (2.0 * measured::unit(i, p as u64) - 1.0);
             match w.name.as_str() {
                 n if n.ends_with("num_batches_tracked") => 0.0,
                 n if n.ends_with("running_var") => (1.0 + 0.1 * v.abs()) as f32,
@@ -82,7 +67,7 @@ fn cell(c: usize, genes: usize) -> Vec<u32> {
         if tokens.len() == genes {
             break;
         }
-        let token = (27 + splitmix(k, 1_000_000 + c as u64) % (TOKENS - 27)) as u32;
+        let token = (27 + measured::splitmix(k, 1_000_000 + c as u64) % (TOKENS - 27)) as u32;
         if token != SEPARATOR && !tokens.contains(&token) {
             tokens.push(token);
         }

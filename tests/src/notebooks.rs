@@ -46,7 +46,27 @@ pub fn run(kernel: &Path, notebook: &Path, parameters: &[(&str, &str)], more: &[
     Run { success: output.status.success(), log, notebook }
 }
 
+/// Runs a notebook of the project by its file's name, shows its headline numbers, and returns it. Without a
+/// built kernel the test `name` says that it was skipped.
+///
+/// # Panics
+/// When a cell fails, with its error.
+pub fn succeeds(name: &str, notebook: &str, parameters: &[(&str, &str)]) -> Option<Run> {
+    let run = run(&kernel(name)?, &workspace().join("notebooks").join(notebook), parameters, &[]);
+    assert!(run.success, "{notebook} {parameters:?}: {:?}\n{}", run.errors(), run.log);
+    println!("{notebook} {parameters:?}: {}", run.result());
+    Some(run)
+}
+
 impl Run {
+    /// A headline number.
+    ///
+    /// # Panics
+    /// When the notebook has none of this name.
+    pub fn number(&self, key: &str) -> f64 {
+        self.result()[key].as_f64().unwrap_or_else(|| panic!("no {key} in {}", self.result()))
+    }
+
     /// All outputs of all cells, in order.
     pub fn outputs(&self) -> Vec<&Value> {
         let cells = self.notebook["cells"].as_array().expect("cells");

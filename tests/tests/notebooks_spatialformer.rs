@@ -1,33 +1,20 @@
 //! The notebooks of SpatialFormer, from top to bottom in the built kernel on the built-in tissue.
 
-use spatialkit_tests::notebooks::{self, Run, kernel, workspace};
-
-fn run(test: &str, notebook: &str, parameters: &[(&str, &str)]) -> Option<Run> {
-    let kernel = kernel(test)?;
-    let path = workspace().join("notebooks").join(notebook);
-    let run = notebooks::run(&kernel, &path, parameters, &[]);
-    assert!(run.success, "{notebook} {parameters:?}: {:?}\n{}", run.errors(), run.log);
-    println!("{notebook} {parameters:?}: {}", run.result());
-    Some(run)
-}
-
-fn number(run: &Run, key: &str) -> f64 {
-    run.result()[key].as_f64().unwrap_or_else(|| panic!("no {key} in {}", run.result()))
-}
+use spatialkit_tests::notebooks::succeeds;
 
 #[test]
 fn a_training_is_shown_and_judged_beside_a_control() {
     let name = "a_training_is_shown_and_judged_beside_a_control";
     let parameters = [("batches", "20"), ("dim", "32"), ("max_len", "32")];
-    let Some(run) = run(name, "spatialformer_train.ipynb", &parameters) else { return };
+    let Some(run) = succeeds(name, "spatialformer_train.ipynb", &parameters) else { return };
     for loss in ["hidden", "together"] {
         let (first, last) =
-            (number(&run, &format!("{loss}_first")), number(&run, &format!("{loss}_last")));
+            (run.number(&format!("{loss}_first")), run.number(&format!("{loss}_last")));
         assert!(last < first, "{loss}: {first} → {last}");
     }
     // Some batches teach nothing of neighbours yet.
     for auroc in ["auroc", "control_auroc"] {
-        assert!((0.0..=1.0).contains(&number(&run, auroc)), "{}", run.result());
+        assert!((0.0..=1.0).contains(&run.number(auroc)), "{}", run.result());
     }
     assert!(run.of_type("image/png").len() >= 2);
 }
@@ -36,22 +23,24 @@ fn a_training_is_shown_and_judged_beside_a_control() {
 fn embeddings_tell_the_layers_of_the_built_in_tissue_apart() {
     let name = "embeddings_tell_the_layers_of_the_built_in_tissue_apart";
     let parameters = [("batches", "10")];
-    let Some(run) = run(name, "spatialformer_embed.ipynb", &parameters) else { return };
-    assert!(number(&run, "macro_f1") > number(&run, "majority_macro_f1"), "{}", run.result());
+    let Some(run) = succeeds(name, "spatialformer_embed.ipynb", &parameters) else { return };
+    assert!(run.number("macro_f1") > run.number("majority_macro_f1"), "{}", run.result());
 }
 
 #[test]
 fn pairs_and_the_genes_behind_them() {
     let parameters = [("batches", "5"), ("n_pairs", "60")];
     let name = "pairs_and_the_genes_behind_them";
-    let Some(run) = run(name, "spatialformer_pairs.ipynb", &parameters) else { return };
-    assert!((0.0..=1.0).contains(&number(&run, "auroc")), "{}", run.result());
-    assert_eq!(number(&run, "gene_pairs"), 225.0);
+    let Some(run) = succeeds(name, "spatialformer_pairs.ipynb", &parameters) else { return };
+    assert!((0.0..=1.0).contains(&run.number("auroc")), "{}", run.result());
+    assert_eq!(run.number("gene_pairs"), 225.0);
 }
 
 #[test]
 fn genes_that_lie_together_are_found_in_unseen_cells() {
     let name = "genes_that_lie_together_are_found_in_unseen_cells";
-    let Some(run) = run(name, "spatialformer_genes.ipynb", &[("batches", "50")]) else { return };
-    assert!(number(&run, "auroc") > 0.55, "{}", run.result());
+    let Some(run) = succeeds(name, "spatialformer_genes.ipynb", &[("batches", "50")]) else {
+        return;
+    };
+    assert!(run.number("auroc") > 0.55, "{}", run.result());
 }

@@ -125,15 +125,7 @@ impl Adam {
         let step = self.next();
         for slot in &mut self.slots {
             let gradient = gradients.get(slot.var.as_tensor()).ok_or_else(|| slot.missing())?;
-            match &mut slot.moments {
-                Moments::Slices(first, second) => {
-                    fused::elements!(gradient, gradient);
-                    fused::adam(step, &slot.var, gradient, first, second)?;
-                }
-                Moments::Tensors(first, second) => {
-                    plain(&self.config, self.step, &slot.var, gradient, first, second)?;
-                }
-            }
+            slot.follow(gradient, step, &self.config, self.step)?;
         }
         Ok(())
     }
@@ -147,15 +139,7 @@ impl Adam {
         let step = self.next();
         for slot in &mut self.slots {
             let Some(gradient) = gradients.get(&slot.name) else { continue };
-            match &mut slot.moments {
-                Moments::Slices(first, second) => {
-                    fused::elements!(gradient, gradient);
-                    fused::adam(step, &slot.var, gradient, first, second)?;
-                }
-                Moments::Tensors(first, second) => {
-                    plain(&self.config, self.step, &slot.var, gradient, first, second)?;
-                }
-            }
+            slot.follow(gradient, step, &self.config, self.step)?;
         }
         Ok(())
     }
@@ -268,6 +252,26 @@ impl Adam {
 }
 
 impl Slot {
+    /// Moves the parameter against a gradient, where it lives: `count` is the number of the step.
+    fn follow(
+        &mut self,
+        gradient: &Tensor,
+        step: AdamStep,
+        config: &AdamConfig,
+        count: i32,
+    ) -> Result<()> {
+        match &mut self.moments {
+            Moments::Slices(first, second) => {
+                fused::elements!(gradient, gradient);
+                fused::adam(step, &self.var, gradient, first, second)?;
+            }
+            Moments::Tensors(first, second) => {
+                plain(config, count, &self.var, gradient, first, second)?;
+            }
+        }
+        Ok(())
+    }
+
     fn missing(&self) -> Error {
         let reason = "no gradient reaches it; is it part of the loss?";
         Error::data(format!("parameter `{}`", self.name), reason)

@@ -28,7 +28,7 @@ pub use losses::{
 pub use norm::{BATCH_EPSILON, BatchNorm, LayerNorm};
 pub use sparse::{Adjacency, Gcn, Propagation};
 pub use store::Store;
-pub(crate) use store::to_array;
+pub(crate) use store::{check_weights, to_array};
 
 #[cfg(test)]
 mod tests;

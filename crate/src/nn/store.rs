@@ -125,20 +125,8 @@ impl Store {
     /// [`Error::MissingKey`] for a parameter without values, [`Error::Data`] for values without a
     /// parameter, [`Error::Shape`] when a shape differs. Nothing is changed then.
     pub fn load_tensors(&self, values: &HashMap<String, Tensor>) -> Result<()> {
-        if let Some(extra) = values.keys().filter(|k| !self.vars.contains_key(*k)).min() {
-            let reason = "is not a parameter of this model";
-            return Err(Error::data(format!("tensor `{extra}`"), reason));
-        }
-        for (name, var) in &self.vars {
-            let value = values
-                .get(name)
-                .ok_or_else(|| Error::missing_key("weights", "tensor", name, values.keys()))?;
-            if value.dims() != var.dims() {
-                let (expected, found) =
-                    (format!("{:?}", var.dims()), format!("{:?}", value.dims()));
-                return Err(Error::shape(format!("tensor `{name}`"), expected, found));
-            }
-        }
+        let expected = self.vars.iter().map(|(name, var)| (name.as_str(), var.dims()));
+        check_weights(values, expected, "is not a parameter of this model")?;
         for (name, var) in &self.vars {
             var.set(&values[name].to_dtype(self.dtype)?.to_device(&self.device)?)?;
         }
@@ -174,6 +162,30 @@ impl Store {
         beside.persist(path).map_err(|e| io(e.error))?;
         Ok(())
     }
+}
+
+/// Holds weights against the names and shapes that a model has: all of them and no others.
+///
+/// # Errors
+/// [`Error::Data`] for an extra one, with the reason `extra`; [`Error::MissingKey`], [`Error::Shape`].
+pub(crate) fn check_weights<'a>(
+    weights: &HashMap<String, Tensor>,
+    expected: impl Iterator<Item = (&'a str, &'a [usize])>,
+    extra: &str,
+) -> Result<()> {
+    let expected: IndexMap<&str, &[usize]> = expected.collect();
+    if let Some(name) = weights.keys().filter(|k| !expected.contains_key(k.as_str())).min() {
+        return Err(Error::data(format!("tensor `{name}`"), extra));
+    }
+    for (name, shape) in expected {
+        let missing = || Error::missing_key("weights", "tensor", name, weights.keys());
+        let dims = weights.get(name).ok_or_else(missing)?.dims();
+        if dims != shape {
+            let (expected, found) = (format!("{shape:?}"), format!("{dims:?}"));
+            return Err(Error::shape(format!("tensor `{name}`"), expected, found));
+        }
+    }
+    Ok(())
 }
 
 /// A matrix brought back from its device.

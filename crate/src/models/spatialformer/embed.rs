@@ -304,25 +304,21 @@ pub fn embed(adata: &mut AnnData, model: &SpatialFormer, options: &Embed) -> Res
             if genes.is_empty() {
                 done.empty_cells.push(adata.obs.names()[cell].clone());
             }
-            let mut one = Sequences::default();
-            one.push_cell(origin, genes, vocabulary.separator());
-            if let Some(kept) = &kept {
-                let key = key(&one);
-                if let Some(found) = kept.get(&key)? {
-                    values[cell * dim..(cell + 1) * dim].copy_from_slice(&found);
-                    done.from_before += 1;
-                    continue;
-                }
-                keys.push((cell, key));
-            } else {
-                keys.push((cell, [0; 32]));
+            let key = kept.as_ref().map(|_| key(origin, genes));
+            if let (Some(kept), Some(key)) = (&kept, &key)
+                && let Some(found) = kept.get(key)?
+            {
+                values[cell * dim..(cell + 1) * dim].copy_from_slice(&found);
+                done.from_before += 1;
+                continue;
             }
+            keys.push((cell, key));
             batch.push_cell(origin, genes, vocabulary.separator());
         }
         let embedded = pooled(model, &batch, options.pooling)?;
         for ((cell, key), row) in keys.into_iter().zip(embedded.chunks_exact(dim)) {
             values[cell * dim..(cell + 1) * dim].copy_from_slice(row);
-            if let Some(kept) = &mut kept {
+            if let (Some(kept), Some(key)) = (&mut kept, key) {
                 kept.add(key, row);
             }
         }
@@ -338,11 +334,7 @@ pub fn embed(adata: &mut AnnData, model: &SpatialFormer, options: &Embed) -> Res
 }
 
 /// The embeddings of some sequences, one behind the other.
-pub(super) fn pooled(
-    model: &SpatialFormer,
-    batch: &Sequences,
-    pooling: Pooling,
-) -> Result<Vec<f32>> {
+fn pooled(model: &SpatialFormer, batch: &Sequences, pooling: Pooling) -> Result<Vec<f32>> {
     Ok(match pooling {
         Pooling::Cls => model.first_states(batch)?.into_raw_vec_and_offset().0,
         Pooling::Gene => {
@@ -354,10 +346,10 @@ pub(super) fn pooled(
     })
 }
 
-/// What distinguishes a sequence from others.
-fn key(one: &Sequences) -> [u8; 32] {
+/// What distinguishes a cell from others.
+fn key(origin: [u32; 4], genes: &[u32]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for token in &one.tokens {
+    for token in origin.iter().chain(genes) {
         hash.update(token.to_le_bytes());
     }
     hash.finalize().into()

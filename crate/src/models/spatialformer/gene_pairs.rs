@@ -166,9 +166,9 @@ pub fn gene_pairs(
             batch.push_cell(origin, &genes, vocabulary.separator());
         }
         let states = model.all_states(&batch)?;
-        for (i, span) in batch.spans().into_iter().enumerate() {
+        for span in batch.spans() {
+            let tokens = &batch.tokens[span.clone()];
             let p = model.co_occurrence(states.slice(s![span, ..]))?;
-            let tokens = batch.tokens_of(i);
             let found = match options.released_positions {
                 true => released(tokens, p.view()),
                 false => genes(tokens, p.view(), vocabulary),

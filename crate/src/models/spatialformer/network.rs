@@ -2,8 +2,8 @@
 
 use super::config::{AttentionLayout, Fresh, SpatialFormerConfig, Weight};
 use super::vocabulary::Vocabulary;
-use crate::error::{Error, Result};
-use crate::nn::{LayerNorm, Linear, Store};
+use crate::error::Result;
+use crate::nn::{LayerNorm, Linear, Store, check_weights};
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -103,20 +103,8 @@ impl SpatialFormer {
     ) -> Result<Self> {
         config.check()?;
         let expected = config.weights();
-        let known = |name: &String| expected.iter().any(|w| w.name == *name);
-        if let Some(extra) = weights.keys().filter(|name| !known(name)).min() {
-            let reason = "does not belong to a SpatialFormer of this size";
-            return Err(Error::data(format!("tensor `{extra}`"), reason));
-        }
-        for Weight { name, shape, .. } in &expected {
-            let tensor = weights
-                .get(name)
-                .ok_or_else(|| Error::missing_key("weights", "tensor", name, weights.keys()))?;
-            if tensor.dims() != shape {
-                let (expected, found) = (format!("{shape:?}"), format!("{:?}", tensor.dims()));
-                return Err(Error::shape(format!("tensor `{name}`"), expected, found));
-            }
-        }
+        let expected = expected.iter().map(|w| (w.name.as_str(), &w.shape[..]));
+        check_weights(weights, expected, "does not belong to a SpatialFormer of this size")?;
         SpatialFormer::build(config, |name| {
             Ok(weights[name].to_dtype(DType::F32)?.to_device(device)?.contiguous()?)
         })

@@ -129,7 +129,7 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    fn new(model: &SpatialFormer, mask: &Tensor) -> Result<Mask> {
+    pub(super) fn new(model: &SpatialFormer, mask: &Tensor) -> Result<Mask> {
         let (b, length) = mask.dims2()?;
         let keys = ((mask - 1.0)? * 1e30)?.reshape((b, 1, 1, length))?;
         Ok(Mask {

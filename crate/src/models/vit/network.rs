@@ -49,20 +49,9 @@ impl Vit {
     ) -> Result<Self> {
         config.check()?;
         let expected = config.weights();
-        let known = |name: &String| expected.iter().any(|(e, _)| e == name);
-        if let Some(extra) = weights.keys().filter(|name| !known(name)).min() {
-            let reason = "does not belong to a vision transformer of this architecture";
-            return Err(Error::data(format!("tensor `{extra}`"), reason));
-        }
-        for (name, shape) in &expected {
-            let tensor = weights
-                .get(name)
-                .ok_or_else(|| Error::missing_key("weights", "tensor", name, weights.keys()))?;
-            if tensor.dims() != shape {
-                let (expected, found) = (format!("{shape:?}"), format!("{:?}", tensor.dims()));
-                return Err(Error::shape(format!("tensor `{name}`"), expected, found));
-            }
-        }
+        let expected = expected.iter().map(|(name, shape)| (name.as_str(), &shape[..]));
+        let extra = "does not belong to a vision transformer of this architecture";
+        nn::check_weights(weights, expected, extra)?;
         let get = |name: &str| -> Result<Tensor> {
             Ok(weights[name].to_dtype(DType::F32)?.to_device(device)?.contiguous()?)
         };

@@ -7,7 +7,7 @@
 //! handles 16 keys whatever the width of a head; a query's similarities stay in the first-level cache.
 
 use super::math::exp;
-use super::simd::{LANES, fma, vectorised};
+use super::simd::{LANES, added, fma, vectorised};
 use super::with_scratch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -247,20 +247,6 @@ fn wide<const FMA: bool>(
         }
         *o = added(&sum) * inverse;
     }
-}
-
-/// The sum of the lanes, in halves.
-#[inline(always)]
-fn added(lanes: &[f32; LANES]) -> f32 {
-    let mut lanes = *lanes;
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
 }
 
 #[cfg(test)]

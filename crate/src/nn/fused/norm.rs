@@ -7,7 +7,7 @@
 //! Variances are those of the sample as it is (divided by n). Sums are made in lanes whose number does
 //! not depend on the machine's vectors.
 
-use super::simd::{LANES, fma, vectorised};
+use super::simd::{LANES, added, fma, vectorised};
 use rayon::prelude::*;
 
 /// Rows that one task takes.
@@ -144,14 +144,7 @@ fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     for (l, &v) in lanes.iter_mut().zip(rest) {
         *l += f(v);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
+    added(&lanes)
 }
 
 /// The gradients of [`layer_norm`]: writes that of `x` into `dx` and adds those of the weight and the

@@ -49,6 +49,20 @@ pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// The sum of the lanes, in halves.
+#[inline(always)]
+pub(super) fn added(lanes: &[f32; LANES]) -> f32 {
+    let mut lanes = *lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
 /// A polynomial by Horner's rule, coefficients rising.
 #[inline(always)]
 pub(super) fn horner<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {

@@ -151,7 +151,11 @@ impl Train {
         if let Some(table) = self.spatial.as_ref().filter(|_| self.start.is_none()) {
             trainer.set_spatial(table)?;
         }
-        let identity = self.identity(slides, vocabulary);
+        // Only a checkpoint asks what makes this training this one.
+        let identity = match &self.checkpoint {
+            Some(_) => self.identity(slides, vocabulary)?,
+            None => Vec::new(),
+        };
         let mut history = match &self.checkpoint {
             Some((path, _)) => load(path, &identity, &mut trainer)?,
             None => Vec::new(),
@@ -260,9 +264,9 @@ impl Train {
     }
 
     /// What makes this training this one.
-    fn identity(&self, slides: &[TrainingSlide], vocabulary: &Vocabulary) -> Vec<u8> {
+    fn identity(&self, slides: &[TrainingSlide], vocabulary: &Vocabulary) -> Result<Vec<u8>> {
         let mut hash = Sha256::new();
-        let start = self.start.as_ref().map(|m| m.fingerprint().unwrap_or_default());
+        let start = self.start.as_ref().map(SpatialFormer::fingerprint).transpose()?;
         let Train { config, schedule, trained, rule, batch_size, kept_back, seed, .. } = self;
         hash.update(format!(
             "{config:?} {start:?} {schedule:?} {trained:?} {rule:?} {batch_size} {kept_back} {seed}"
@@ -280,7 +284,7 @@ impl Train {
                 hash.update(x.to_le_bytes());
             }
         }
-        hash.finalize().to_vec()
+        Ok(hash.finalize().to_vec())
     }
 }
 

@@ -10,6 +10,7 @@ use super::super::network::SpatialFormer;
 use super::super::plain::Training;
 use super::batch::{Hidden, TrainingBatch};
 use crate::error::{Error, Result};
+use crate::nn::relu;
 use candle_core::{D, Tensor};
 use candle_nn::ops::log_softmax;
 
@@ -132,14 +133,18 @@ impl SpatialFormer {
 
 /// The sum of the focal losses of logits.
 fn focal(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
-    // log(1 + exp(-|z|)) + max(z, 0) - z t, which neither overflows nor cancels.
-    let small = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
-    let entropy = ((small + logits.relu()?)? - (logits * target)?)?;
+    let entropy = (softplus(logits)? - (logits * target)?)?;
     let p = candle_nn::ops::sigmoid(logits)?;
     // 1 - p of what is true: p - 2 p t + t.
     let wrong = ((&p + target)? - ((&p * target)? * 2.0)?)?;
     let alpha = ((target * (2.0 * ALPHA - 1.0))? + (1.0 - ALPHA))?;
     Ok((alpha * wrong.sqr()?)?.mul(&entropy)?.sum_all()?)
+}
+
+/// log(1 + exp(z)) as log(1 + exp(-|z|)) + max(z, 0), which neither overflows nor cancels.
+pub(super) fn softplus(z: &Tensor) -> Result<Tensor> {
+    let small = (z.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    Ok((small + relu(z)?)?)
 }
 
 /// The mean cross-entropy of pairs, neighbours counting `weight` times.

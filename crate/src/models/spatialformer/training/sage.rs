@@ -9,6 +9,7 @@
 //! uniform between 0 and 1.
 
 use super::super::vocabulary::{PAD, Vocabulary};
+use super::losses::softplus;
 use super::together::{Transcripts, joined};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
@@ -107,7 +108,8 @@ impl Sage {
             return Err(Error::parameter("radius", self.radius, "must be above 0"));
         }
         let device = self.device.open()?;
-        let cells = cells(transcripts, adata.n_obs());
+        let mut cells = transcripts.by_cell(adata.n_obs());
+        cells.retain(|cell| !cell.is_empty());
         let layers = Layers::new(self, adata.n_vars(), &device)?;
         let config = AdamConfig {
             learning_rate: self.learning_rate,
@@ -187,16 +189,6 @@ impl Sage {
         }
         Ok(table)
     }
-}
-
-/// The molecules of each cell that has any.
-fn cells(transcripts: &Transcripts, n: usize) -> Vec<Vec<usize>> {
-    let mut cells: Vec<Vec<usize>> = vec![Vec::new(); n];
-    for (i, &cell) in transcripts.cell.iter().enumerate() {
-        cells[cell as usize].push(i);
-    }
-    cells.retain(|cell| !cell.is_empty());
-    cells
 }
 
 /// Molecules and which of them are joined. Cells never are: their molecules are joined one cell at a time.
@@ -289,9 +281,8 @@ impl Layers {
             Ok(vectors.index_select(&index, 0)?)
         };
         let products = (side(|p| p.0)? * side(|p| p.1)?)?.sum(1)?;
-        // log(1 + exp(-|z|)) + max(z, 0) - z t.
-        let small = (products.abs()?.neg()?.exp()? + 1.0)?.log()?;
-        let positive = (small + crate::nn::relu(&products)?)?;
+        // Cross-entropy is softplus(z) - z t.
+        let positive = softplus(&products)?;
         let joined = products.narrow(0, 0, graph.edges.len())?.sum_all()?;
         Ok(((positive.sum_all()? - joined)? / pairs.len() as f64)?)
     }

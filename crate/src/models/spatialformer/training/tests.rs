@@ -1,6 +1,6 @@
 //! Training against the numbers of the released code, and what must hold of any training.
 
-use super::super::plain::Training;
+use super::super::plain::{Mask, Training};
 use super::super::vocabulary::MASK;
 use super::super::{AttentionLayout, SpatialFormer, SpatialFormerConfig, Vocabulary};
 use super::batch::Hidden;
@@ -114,6 +114,39 @@ fn golden(case: &str) -> (HashMap<String, Tensor>, serde_json::Value) {
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
     let meta = std::fs::read(path.join(format!("{case}.meta.json"))).unwrap();
     (tensors, serde_json::from_slice(&meta).unwrap())
+}
+
+#[test]
+fn e5_the_blocks_one_by_one() {
+    let (file, _) = golden("e5_primitives");
+    let attention = AttentionLayout::PerHead;
+    let sizes =
+        |heads| SpatialFormerConfig { dim: 16 * heads, heads, layers: 1, tokens: 30, attention };
+    for heads in [8, 64, 12] {
+        let got = Tensor::from_vec(sizes(heads).slopes(), heads, &Device::Cpu).unwrap();
+        near("slopes", &got, &file[&format!("alibi.slopes{heads}")], 1e-6, 0.0);
+    }
+    let config = SpatialFormerConfig { dim: 16, ..sizes(4) };
+    let shapes: HashMap<String, Vec<usize>> =
+        config.weights().into_iter().map(|w| (w.name, w.shape)).collect();
+    let model = SpatialFormer::build(config.clone(), |name| {
+        let conv = name.strip_prefix("encoder.layers.0.conv_blocks.0.");
+        let attention = name.strip_prefix("encoder.layers.0.attn_blocks.0.");
+        Ok(match (conv, attention) {
+            (Some(part), _) => file[&format!("convblock.postnorm.w.{part}")].clone(),
+            (_, Some(part)) => file[&format!("altblock.postnorm.w.{part}")].clone(),
+            _ => Tensor::zeros(shapes[name].as_slice(), DType::F32, &Device::Cpu)?,
+        })
+    })
+    .unwrap();
+    let x = &file["blk.x"];
+    let mask = file["mask"].to_dtype(DType::F32).unwrap();
+    let mask = Mask::new(&model, &mask).unwrap();
+    let layer = &model.layers[0];
+    let conv = layer.conv.plain(x, &mask, None, "").unwrap();
+    near("convolution block", &conv, &file["convblock.postnorm.out"], 1e-5, 0.0);
+    let (attention, _) = layer.attention.plain(&config, x, &mask, None, "").unwrap();
+    near("attention block", &attention, &file["altblock.postnorm.out"], 1e-5, 0.0);
 }
 
 #[test]

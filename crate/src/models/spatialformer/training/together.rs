@@ -118,11 +118,19 @@ impl Transcripts {
         if !(rule.radius > 0.0 && rule.radius.is_finite()) {
             return Err(Error::parameter("radius", rule.radius, "must be above 0"));
         }
-        let mut of_cell: Vec<Vec<usize>> = vec![Vec::new(); adata.n_obs()];
+        self.by_cell(adata.n_obs())
+            .par_iter()
+            .map(|molecules| self.in_cell(molecules, rule))
+            .collect()
+    }
+
+    /// The molecules of each of `n` cells.
+    pub(super) fn by_cell(&self, n: usize) -> Vec<Vec<usize>> {
+        let mut cells = vec![Vec::new(); n];
         for (i, &cell) in self.cell.iter().enumerate() {
-            of_cell[cell as usize].push(i);
+            cells[cell as usize].push(i);
         }
-        of_cell.par_iter().map(|molecules| self.in_cell(molecules, rule)).collect()
+        cells
     }
 
     fn in_cell(&self, molecules: &[usize], rule: &TogetherRule) -> Result<Vec<(u32, u32)>> {
