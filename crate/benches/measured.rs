@@ -1,7 +1,20 @@
 //! What the benches of networks share: the numbers that weights and inputs are made of, and the line that a
 //! measurement prints.
 
+use spatialkit::candle_core::Device;
 use spatialkit::prelude::*;
+use std::sync::OnceLock;
+
+/// What the networks run on: a GPU where the build has one, or what `SPATIALKIT_DEVICE` names.
+pub fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| {
+        spatialkit::nn::Device::Auto.open().unwrap_or_else(|e| {
+            eprintln!("{e}");
+            std::process::exit(1)
+        })
+    })
+}
 
 /// A number of 64 bits for element `i` of tensor `p`.
 pub fn splitmix(i: u64, p: u64) -> u64 {

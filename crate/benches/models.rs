@@ -9,7 +9,7 @@
 mod measured;
 
 use rayon::prelude::*;
-use spatialkit::candle_core::{Device, Tensor};
+use spatialkit::candle_core::Tensor;
 use spatialkit::models::{Vit, VitConfig, histosge, spamcaf};
 use spatialkit::nn::Store;
 use spatialkit::prelude::*;
@@ -44,7 +44,7 @@ fn tensor(shape: &[usize], p: u64, value: impl Fn(f64) -> f64 + Sync) -> Result<
     let n: usize = shape.iter().product();
     let values: Vec<f32> =
         (0..n as u64).into_par_iter().map(|i| value(number(i, p)) as f32).collect();
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    Ok(Tensor::from_vec(values, shape, measured::device())?)
 }
 
 /// Weights by name: small numbers; around 1 for those of normalisations, which have one dimension.
@@ -67,15 +67,17 @@ fn load(store: &Store) -> Result<()> {
 /// Seconds of a batch of images through ViT-L/16, and the sum of what comes out.
 fn vit() -> Result<(f64, f64)> {
     let config = VitConfig::uni();
-    let vit = Vit::new(config, &weights(config.weights())?, &Device::Cpu)?;
+    let vit = Vit::new(config, &weights(config.weights())?, measured::device())?;
     let images = tensor(&[BATCH, 3, 224, 224], 1_000_000, |v| 2.0 * v)?;
-    let mut out = vit.forward(&images)?;
+    // Reading a number waits for the device.
+    let sum =
+        |out: Tensor| -> Result<f64> { Ok(f64::from(out.abs()?.sum_all()?.to_scalar::<f32>()?)) };
+    let mut check = sum(vit.forward(&images)?)?;
     let start = Instant::now();
     for _ in 0..BATCHES {
-        out = vit.forward(&images)?;
+        check = sum(vit.forward(&images)?)?;
     }
-    let seconds = start.elapsed().as_secs_f64() / BATCHES as f64;
-    Ok((seconds, f64::from(out.abs()?.sum_all()?.to_scalar::<f32>()?)))
+    Ok((start.elapsed().as_secs_f64() / BATCHES as f64, check))
 }
 
 /// Features of so many scales and expression, in chunks.
@@ -101,7 +103,7 @@ fn train(mut step: impl FnMut(usize) -> Result<f64>) -> Result<(f64, f64)> {
 
 fn histosge() -> Result<(f64, f64)> {
     let config = histosge::NetworkConfig { genes: GENES, ..Default::default() };
-    let mut trainer = histosge::Trainer::new(config, 1e-3, 1, &Device::Cpu)?;
+    let mut trainer = histosge::Trainer::new(config, 1e-3, 1, measured::device())?;
     load(trainer.store())?;
     let batch = |(c, (features, target)): (usize, (Tensor, Tensor))| -> Result<_> {
         let center = |i: usize| [((c * CHUNK + i) % 60) as f64, ((c * CHUNK + i) / 60) as f64];
@@ -114,7 +116,7 @@ fn histosge() -> Result<(f64, f64)> {
 
 fn spamcaf() -> Result<(f64, f64)> {
     let config = spamcaf::NetworkConfig { genes: GENES, ..Default::default() };
-    let mut trainer = spamcaf::Trainer::new(config, 1, &Device::Cpu)?;
+    let mut trainer = spamcaf::Trainer::new(config, 1, measured::device())?;
     load(trainer.store())?;
     let chunks = chunks(2)?;
     train(|c| trainer.step(&chunks[c].0, &chunks[c].1, 1e-3))

@@ -10,7 +10,7 @@
 mod measured;
 
 use rayon::prelude::*;
-use spatialkit::candle_core::{Device, Tensor};
+use spatialkit::candle_core::Tensor;
 use spatialkit::models::spatialformer::{Sequences, SpatialFormerConfig};
 use spatialkit::prelude::*;
 use std::collections::HashMap;
@@ -53,11 +53,11 @@ fn model() -> Result<SpatialFormer> {
         };
         let count = w.shape.iter().product::<usize>() as u64;
         let values: Vec<f32> = (0..count).into_par_iter().map(value).collect();
-        Ok((w.name, Tensor::from_vec(values, w.shape, &Device::Cpu)?))
+        Ok((w.name, Tensor::from_vec(values, w.shape, measured::device())?))
     };
     let weights: HashMap<String, Tensor> =
         weights.into_iter().enumerate().map(tensor).collect::<Result<_>>()?;
-    SpatialFormer::new(config, &weights, &Device::Cpu)
+    SpatialFormer::new(config, &weights, measured::device())
 }
 
 /// The genes of a cell.

@@ -36,6 +36,17 @@ pub fn thorough(name: &str, left_out: &str) -> bool {
     all
 }
 
+/// The device that golden numbers are checked on: the GPU of a build that has one, or what
+/// `SPATIALKIT_DEVICE` names.
+///
+/// # Panics
+/// When that device cannot be used.
+pub fn device() -> candle_core::Device {
+    // One for all tests: tensors of two openings of a GPU cannot be used together.
+    static DEVICE: std::sync::OnceLock<candle_core::Device> = std::sync::OnceLock::new();
+    DEVICE.get_or_init(|| spatialkit::nn::Device::Auto.open().expect("the device opens")).clone()
+}
+
 /// The project's Python environment: `SPATIALKIT_PYTHON`, set by `cargo xtask test`.
 pub fn python(name: &str) -> Option<PathBuf> {
     program(name, "SPATIALKIT_PYTHON", "no Python environment (`cargo xtask test` sets one up)")

@@ -1,17 +1,17 @@
 //! The networks of HisToSGE and SpaMCAF against the published code's own numbers.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use ndarray::{Array2, s};
 use spatialkit::models::gene_maps::{Dense, chunk_sizes};
 use spatialkit::models::{histosge, spamcaf};
 use spatialkit::nn::Store;
-use spatialkit_tests::{Golden, abs, compare, formula, golden, rel};
+use spatialkit_tests::{Golden, abs, compare, device, formula, golden, rel};
 use std::collections::HashMap;
 
 /// A tensor of a case, in `f32`.
 fn tensor(g: &Golden, name: &str) -> Tensor {
     let a = g.f32(name);
-    Tensor::from_iter(a.iter().copied(), &Device::Cpu).unwrap().reshape(a.shape()).unwrap()
+    Tensor::from_iter(a.iter().copied(), &device()).unwrap().reshape(a.shape()).unwrap()
 }
 
 fn flat(t: &Tensor) -> Vec<f64> {
@@ -39,7 +39,7 @@ fn batch(g: &Golden) -> histosge::Batch {
 fn small() -> (Golden, histosge::Trainer, Tensor) {
     let g = golden("histosge/b1_small");
     let config = histosge::NetworkConfig { features: 32, genes: 20, ..Default::default() };
-    let trainer = histosge::Trainer::new(config, 1e-3, 1, &Device::Cpu).unwrap();
+    let trainer = histosge::Trainer::new(config, 1e-3, 1, &device()).unwrap();
     trainer.store().load_tensors(&weights(&g, "w.", trainer.store())).unwrap();
     let target = tensor(&g, "in.exp").reshape((24, 20)).unwrap();
     (g, trainer, target)
@@ -92,7 +92,7 @@ fn histosge_matches_b3_at_its_published_size() {
     for kind in ["sin", "splitmix"] {
         let g = golden(&format!("histosge/b3_real_{kind}"));
         let config = histosge::NetworkConfig::default();
-        let trainer = histosge::Trainer::new(config, 1e-3, 1, &Device::Cpu).unwrap();
+        let trainer = histosge::Trainer::new(config, 1e-3, 1, &device()).unwrap();
         trainer.store().load_tensors(&formula(&g.meta(), kind, |_| true)).unwrap();
         let output = trainer.network().forward(&batch(&g)).unwrap();
         compare(&format!("h, {kind}"), flat(&output.hidden), g.vec("out.h"), abs(1e-4));
@@ -105,7 +105,7 @@ fn spamcaf_matches_c3_at_its_published_size() {
     for kind in ["sin", "splitmix"] {
         let g = golden(&format!("spamcaf/c3_real_{kind}"));
         let config = spamcaf::NetworkConfig::default();
-        let trainer = spamcaf::Trainer::new(config, 1, &Device::Cpu).unwrap();
+        let trainer = spamcaf::Trainer::new(config, 1, &device()).unwrap();
         let used = |name: &str| trainer.store().get(name).is_ok();
         trainer.store().load_tensors(&formula(&g.meta(), kind, used)).unwrap();
         let features = tensor(&g, "in.image").squeeze(0).unwrap();
@@ -137,7 +137,7 @@ fn spamcaf_trains_as_c5() {
         gate_dropout: 0.0,
         ..Default::default()
     };
-    let mut trainer = spamcaf::Trainer::new(config, 1, &Device::Cpu).unwrap();
+    let mut trainer = spamcaf::Trainer::new(config, 1, &device()).unwrap();
     trainer.store().load_tensors(&weights(&g, "w0.", trainer.store())).unwrap();
     let features = tensor(&g, "in.image").squeeze(0).unwrap();
     let target = tensor(&g, "in.exp").squeeze(0).unwrap();
@@ -181,7 +181,7 @@ fn summary_mixing_its_heads_and_its_transformer_match_c2() {
     let load = |store: &Store| store.load_tensors(&weights(&g, "", store)).unwrap();
     let stored = |prefix: &str| g.names().filter(|n| n.starts_with(prefix)).count();
 
-    let mut store = Store::new(1, &Device::Cpu);
+    let mut store = Store::new(1, &device());
     let layer = spamcaf::SummaryMixing::new(&mut store, "sm.w", width, (12, 14, 16)).unwrap();
     load(&store);
     assert_eq!(store.iter().count(), stored("sm.w."));
@@ -192,13 +192,13 @@ fn summary_mixing_its_heads_and_its_transformer_match_c2() {
     let e = layer.forward(&x, 10).unwrap_err().to_string();
     assert!(e.contains("multiple of 10"), "{e}");
 
-    let mut store = Store::new(1, &Device::Cpu);
+    let mut store = Store::new(1, &device());
     let layer = spamcaf::SummaryHeads::new(&mut store, "mh.w", 3, width, (12, 12, 18), 20).unwrap();
     load(&store);
     assert_eq!(store.iter().count(), stored("mh.w."));
     compare("mh", flat(&layer.forward(&x, length).unwrap()), g.vec("mh.out"), abs(1e-5));
 
-    let mut store = Store::new(1, &Device::Cpu);
+    let mut store = Store::new(1, &device());
     let sizes = spamcaf::Mixing { depth: 2, heads: 3, head_dim: 12, ..Default::default() };
     let layer = spamcaf::MixingTransformer::new(&mut store, "tr.w", width, sizes).unwrap();
     load(&store);
@@ -213,7 +213,7 @@ fn spamcaf_with_positions_takes_the_published_parameters() {
         mixing: Some(spamcaf::Mixing::default()),
         ..spamcaf::NetworkConfig::default()
     };
-    let trainer = spamcaf::Trainer::new(config, 1, &Device::Cpu).unwrap();
+    let trainer = spamcaf::Trainer::new(config, 1, &device()).unwrap();
     let used = |name: &str| trainer.store().get(name).is_ok();
     let tensors = formula(&g.meta(), "splitmix", used);
     assert!(

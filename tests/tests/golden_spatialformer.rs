@@ -1,6 +1,6 @@
 //! SpatialFormer against the numbers of the released Python package.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use ndarray::{Array2, s};
 use spatialkit::anndata::AnnData;
 use spatialkit::io;
@@ -8,7 +8,9 @@ use spatialkit::models::spatialformer::{
     AttentionLayout, Cpu, Embed, GenePairs, Load, Pooling, PredictPairs, Reverse, Sequences,
     SpatialFormer, SpatialFormerConfig, TieOrder, Vocabulary, embed, gene_pairs, predict_pairs,
 };
-use spatialkit_tests::{Golden, abs, compare, formula, golden, golden_dir, large_golden, shared};
+use spatialkit_tests::{
+    Golden, abs, compare, device, formula, golden, golden_dir, large_golden, shared,
+};
 use std::collections::HashMap;
 
 const SEP: u32 = 1949;
@@ -50,7 +52,7 @@ fn unpadded(g: &Golden, name: &str, batch: &Sequences) -> Vec<f64> {
 fn weights(g: &Golden, config: &SpatialFormerConfig, prefix: &str) -> HashMap<String, Tensor> {
     let weight = |w: spatialkit::models::spatialformer::Weight| {
         let values = g.f32(&format!("{prefix}{}", w.name));
-        let tensor = Tensor::from_iter(values.iter().copied(), &Device::Cpu).unwrap();
+        let tensor = Tensor::from_iter(values.iter().copied(), &device()).unwrap();
         (w.name, tensor.reshape(w.shape).unwrap())
     };
     config.weights().into_iter().map(weight).collect()
@@ -98,7 +100,7 @@ fn any_model() -> SpatialFormer {
         tokens: 6065,
         attention: AttentionLayout::PerHead,
     };
-    let model = SpatialFormer::random(config, 1, &Device::Cpu).unwrap();
+    let model = SpatialFormer::random(config, 1, &device()).unwrap();
     model.with_vocabulary(vocabulary()).unwrap()
 }
 
@@ -155,8 +157,7 @@ fn e2_hidden_states_and_every_head_of_a_small_network() {
         tokens: 6065,
         attention: AttentionLayout::PerHead,
     };
-    let model =
-        SpatialFormer::new(config.clone(), &weights(&g, &config, "w."), &Device::Cpu).unwrap();
+    let model = SpatialFormer::new(config.clone(), &weights(&g, &config, "w."), &device()).unwrap();
     let batch = sequences(&g, "single.in");
     let states = model.all_states(&batch).unwrap();
     let expected = unpadded(&g, "single.out.hidden", &batch);
@@ -224,7 +225,7 @@ fn e9_the_other_arrangement_of_the_same_weights() {
         attention: AttentionLayout::Flash,
     };
     let model =
-        SpatialFormer::new(config.clone(), &weights(&e2, &config, "w."), &Device::Cpu).unwrap();
+        SpatialFormer::new(config.clone(), &weights(&e2, &config, "w."), &device()).unwrap();
     for kind in ["single", "pair"] {
         let batch = sequences(&e2, &format!("{kind}.in"));
         let expected = unpadded(&g, &format!("{kind}.out.hidden"), &batch);
@@ -259,7 +260,7 @@ fn e2b_and_e8_the_published_size() {
     for kind in ["sin", "splitmix"] {
         let Some(g) = large_golden(test, &format!("spatialformer/e2b_real_{kind}")) else { return };
         let weights = formula(&list, kind, |_| true);
-        let model = SpatialFormer::new(config.clone(), &weights, &Device::Cpu).unwrap();
+        let model = SpatialFormer::new(config.clone(), &weights, &device()).unwrap();
         drop(weights);
         let batch = sequences(&g, "in");
         let states = model.all_states(&batch).unwrap();

@@ -1,13 +1,13 @@
 //! STAMGC's core against the published code's own numbers.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use ndarray::{Array2, concatenate};
 use spatialkit::models::stamgc::{
     LossWeights, Mode, NetworkConfig, TrainConfig, Trainer, TrainingData, gaussian_smooth,
     loss_terms, spot_graph,
 };
 use spatialkit::nn::Adjacency;
-use spatialkit_tests::{Golden, Tol, abs, compare, golden, rel};
+use spatialkit_tests::{Golden, Tol, abs, compare, device, golden, rel};
 use std::collections::HashMap;
 
 /// A graph as a dense 0/1 matrix.
@@ -73,7 +73,7 @@ const WEIGHTS: LossWeights = LossWeights { alpha: 8.0, beta: 0.3, gamma: 0.7 };
 fn trainer(g: &Golden, prefix: &str) -> Trainer {
     let labels = g.ints("in.pseudo_labels").into_iter().map(|l| l as u32).collect();
     let graph = sparse(&g.matrix("in.graph_neigh"));
-    let data = TrainingData::new(g.matrix_f32("in.features"), graph, labels, &Device::Cpu).unwrap();
+    let data = TrainingData::new(g.matrix_f32("in.features"), graph, labels, &device()).unwrap();
     let network = NetworkConfig {
         hidden: 16,
         out: 8,
@@ -91,7 +91,7 @@ fn trainer(g: &Golden, prefix: &str) -> Trainer {
         .map(|n| {
             let a = g.f32(&format!("{prefix}{n}"));
             let shape = a.shape().to_vec();
-            let t = Tensor::from_vec(a.into_iter().collect::<Vec<_>>(), shape, &Device::Cpu);
+            let t = Tensor::from_vec(a.into_iter().collect::<Vec<_>>(), shape, &device());
             (n.to_string(), t.unwrap())
         })
         .collect();
@@ -111,7 +111,7 @@ fn forward_losses_and_every_gradient_match_a2() {
     assert_eq!(t.store().count(), 1736);
     let data = t.data();
 
-    let identity = Tensor::eye(60, DType::F32, &Device::Cpu).unwrap();
+    let identity = Tensor::eye(60, DType::F32, &device()).unwrap();
     let p = data.propagation.apply(&identity).unwrap();
     compare("propagation", flat(&p), g.vec("out.gcn_propagation"), abs(2e-5));
 

@@ -1,12 +1,12 @@
 //! Vision transformers against timm's own numbers.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use spatialkit::models::vit::{Mlp, Vit, VitConfig};
-use spatialkit_tests::{Golden, abs, compare, formula, golden, splitmix};
+use spatialkit_tests::{Golden, abs, compare, device, formula, golden, splitmix};
 
 fn tensor(g: &Golden, name: &str) -> Tensor {
     let a = g.f32(name);
-    Tensor::from_iter(a.iter().copied(), &Device::Cpu).unwrap().reshape(a.shape()).unwrap()
+    Tensor::from_iter(a.iter().copied(), &device()).unwrap().reshape(a.shape()).unwrap()
 }
 
 fn flat(t: &Tensor) -> Vec<f64> {
@@ -26,7 +26,7 @@ fn a_small_network_matches_d2_at_its_size_and_at_others() {
     };
     let weights = config.weights().into_iter();
     let weights = weights.map(|(n, _)| (n.clone(), tensor(&g, &format!("w.{n}")))).collect();
-    let vit = Vit::new(config, &weights, &Device::Cpu).unwrap();
+    let vit = Vit::new(config, &weights, &device()).unwrap();
     for (size, tolerance) in [("64", 2e-5), ("96", 1e-4), ("80x112", 1e-4)] {
         let images = tensor(&g, &format!("in.x{size}"));
         let expected = g.vec(&format!("out.y{size}"));
@@ -52,7 +52,7 @@ fn registers_and_gated_layers_match_d6() {
     };
     let weights = config.weights().into_iter();
     let weights = weights.map(|(n, _)| (n.clone(), tensor(&g, &format!("w.{n}")))).collect();
-    let vit = Vit::new(config, &weights, &Device::Cpu).unwrap();
+    let vit = Vit::new(config, &weights, &device()).unwrap();
     for (size, tolerance) in [("32", 2e-5), ("40x24", 1e-4)] {
         let got = vit.forward(&tensor(&g, &format!("in.x{size}"))).unwrap();
         compare(&format!("{size} px"), flat(&got), g.vec(&format!("out.y{size}")), abs(tolerance));
@@ -68,11 +68,11 @@ fn uni_matches_d3() {
         let list = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let weights = formula(&list, kind, |_| true);
         assert_eq!(weights.len(), config.weights().len());
-        let vit = Vit::new(config, &weights, &Device::Cpu).unwrap();
+        let vit = Vit::new(config, &weights, &device()).unwrap();
         let pixels: Vec<f32> = (0..3 * 224 * 224)
             .map(|i| (2.0 * (2.0 * splitmix(i, 1_000_000) - 1.0)) as f32)
             .collect();
-        let image = Tensor::from_vec(pixels, (1, 3, 224, 224), &Device::Cpu).unwrap();
+        let image = Tensor::from_vec(pixels, (1, 3, 224, 224), &device()).unwrap();
         let got = flat(&vit.forward(&image).unwrap());
         let expected = g.vec("out.y");
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();

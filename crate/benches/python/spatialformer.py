@@ -1,4 +1,5 @@
-"""The official `spatialformer` 0.1.8 on PyTorch, at the published size, on the CPU.
+"""The official `spatialformer` 0.1.8 on PyTorch, at the published size, on the CPU
+or on what SPATIALKIT_DEVICE names.
 
     spatialformer.py spatialformer-embed-single|spatialformer-embed-pair|spatialformer-perturb [N]
 
@@ -45,6 +46,7 @@ with contextlib.redirect_stdout(sys.stderr):
 
 torch.set_num_threads(2)
 logging.disable(logging.WARNING)
+DEVICE = os.environ.get("SPATIALKIT_DEVICE", "cpu")
 CELLS, GENES, PERTURBED = 500, 300, 60
 # As the configurations of single cells and of pairs have them; pairs of 8 would take 15 GB.
 BATCHES = {"single": 8, "pair": 4, "perturb": 8}
@@ -93,7 +95,7 @@ def model(mode):
             values = 1 + values
         v.copy_(torch.tensor(values))
     net.input_type = mode
-    return net.eval()
+    return net.eval().to(DEVICE)
 
 
 def pairs(cells):

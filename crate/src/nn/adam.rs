@@ -359,6 +359,36 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_moves_tile_by_tile_as_it_does_at_once() {
+        let mut rng = crate::rng::Rng::new(7);
+        let mut random = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.normal() as f32).collect() };
+        // Whole tiles and cut ones, few rows and more than are taken tile by tile.
+        for (rows, out, inner) in [(1, 6, 16), (7, 13, 21), (50, 5, 40), (300, 9, 17)] {
+            let product =
+                Gradient::Product { g: random(rows * out), x: random(rows * inner), rows };
+            let whole = product.to_tensor(&[out, inner]).unwrap();
+            let config = AdamConfig { weight_decay: 0.01, ..Default::default() };
+            let [mut tiles, mut once] = [(); 2].map(|()| {
+                let mut store = Store::new(2, &Device::Cpu);
+                store.normal("w", &[out, inner]).unwrap();
+                let adam = Adam::new(&store, config).unwrap();
+                (store, adam)
+            });
+            let gradients = IndexMap::from([("w".to_string(), product)]);
+            for _ in 0..3 {
+                tiles.1.step_blocks(&gradients).unwrap();
+                once.1.step_tensors(&HashMap::from([("w".to_string(), whole.clone())])).unwrap();
+            }
+            let values = |store: &Store| -> Vec<f32> {
+                store.get("w").unwrap().flatten_all().unwrap().to_vec1().unwrap()
+            };
+            for (a, b) in values(&tiles.0).iter().zip(values(&once.0)) {
+                assert!((a - b).abs() < 1e-5, "{rows} {out} {inner}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
     fn a_parameter_without_gradient_is_an_error() {
         let mut store = Store::new(1, &Device::Cpu);
         let p = store.zeros("used", &[1]).unwrap();

@@ -5,8 +5,9 @@
 use super::network::{BEFORE, GATES, HEAD, LAST, Network, Output, Step};
 use crate::error::Result;
 use crate::nn::fused::{
-    Columns, Gradient, Gradients, Norm, add_to, gelu_back, gelu_of, held, linear, linear_back,
-    linear_gradients, norm_back, normed, sigmoid_of, squared_error_behind_relu, tanh_of,
+    Columns, Gradient, Gradients, Norm, add_to, drop_elements, gelu_back, gelu_of, held, linear,
+    linear_back, linear_gradients, norm_back, normed, relu, relu_back, sigmoid_of,
+    squared_error_behind_relu, tanh_of,
 };
 use crate::nn::{BATCH_EPSILON, Dropout};
 use candle_core::{Device, Tensor};
@@ -87,7 +88,8 @@ pub(super) fn step(
     {
         let (weight, bias) = (held(&norm.weight)?, held(&norm.bias)?);
         let rule = Norm { weight: &weight, bias: &bias, epsilon: BATCH_EPSILON as f32 };
-        let (dw, db) = trace.columns.back(&trace.linear, rule, &behind, &mut g);
+        relu_back(&behind, &mut g);
+        let (dw, db) = trace.columns.back(&trace.linear, rule, &mut g);
         gradients.insert(format!("{norm_name}.weight"), Gradient::Values(dw));
         gradients.insert(format!("{norm_name}.bias"), Gradient::Values(db));
         behind.clone_from(&trace.input);
@@ -193,7 +195,8 @@ fn forward(network: &Network, features: &Tensor, training: Option<Step>) -> Resu
         let (weight, bias) = (held(&norm.weight)?, held(&norm.bias)?);
         let rule = Norm { weight: &weight, bias: &bias, epsilon: BATCH_EPSILON as f32 };
         let mut next = vec![0f32; linear.len()];
-        columns.normalise_relu(&linear, rule, &mut next);
+        columns.normalise(&linear, rule, &mut next);
+        relu(&mut next);
         head.push(HeadTrace { input: std::mem::replace(&mut x, next), linear, columns });
     }
     let genes = linear(&network.last, &x)?;
@@ -214,10 +217,10 @@ fn gates_dropout(network: &Network, training: Option<Step>) -> [Option<Dropout>;
 
 fn drop_in_place(x: &mut [f32], dropout: Option<Dropout>) {
     let Some(dropout) = dropout else { return };
-    x.par_iter_mut()
-        .with_min_len(4096)
+    const CHUNK: usize = 4096;
+    x.par_chunks_mut(CHUNK)
         .enumerate()
-        .for_each(|(i, x)| *x *= dropout.factor(i as u64));
+        .for_each(|(i, x)| drop_elements(dropout, (i * CHUNK) as u64, x));
 }
 
 /// Numbers to weights that sum to 1.

@@ -118,6 +118,20 @@ fn named() -> SpatialFormer {
 }
 
 #[test]
+fn medians_of_a_slide_are_those_of_cells_that_express_a_gene() {
+    let adata = slide();
+    let v = vocabulary().with_medians_of(&adata).unwrap();
+    let x = adata.x().unwrap().to_array_f64();
+    for (g, name) in adata.var.names().iter().enumerate() {
+        let mut values: Vec<f64> = x.column(g).iter().copied().filter(|v| *v != 0.0).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = |n: usize| (values[(n - 1) / 2] + values[n / 2]) / 2.0;
+        let expected = if values.is_empty() { 1.0 } else { middle(values.len()) };
+        assert_eq!(v.median(name), expected, "{name}");
+    }
+}
+
+#[test]
 fn genes_rank_by_their_share_of_the_median_and_ties_stay_in_order() {
     let adata = slide();
     let v = vocabulary().with_gene_medians([("G7", 5.0), ("G3", 2.0)]).unwrap();

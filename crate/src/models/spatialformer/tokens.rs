@@ -7,8 +7,8 @@
 //! the machine there. Here ties keep the order of the slide's genes ([`TieOrder::Stable`]).
 
 use super::numpy_order;
-use super::vocabulary::Vocabulary;
-use crate::anndata::{AnnData, Column, Matrix};
+use super::vocabulary::{Vocabulary, gene_names};
+use crate::anndata::{AnnData, Matrix};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -60,17 +60,7 @@ impl<'a> Tokenizer<'a> {
         column: Option<&str>,
         order: TieOrder,
     ) -> Result<Self> {
-        let column = column.or_else(|| adata.var.contains("gene_name").then_some("gene_name"));
-        let names: Vec<String> = match column {
-            None => adata.var.names().to_vec(),
-            Some(name) => {
-                let column: &Column = adata.var_column(name)?;
-                let missing = |i| Error::data(format!("var[\"{name}\"]"), missing_name(adata, i));
-                (0..column.len())
-                    .map(|i| column.text(i).ok_or_else(|| missing(i)))
-                    .collect::<Result<_>>()?
-            }
-        };
+        let (names, column) = gene_names(adata, column)?;
         let tokens: Vec<Option<u32>> = names.iter().map(|name| vocabulary.gene(name)).collect();
         let medians = names.iter().map(|name| vocabulary.median(name)).collect();
         let unknown: Vec<String> = names
@@ -163,10 +153,6 @@ impl<'a> Tokenizer<'a> {
             }
         }
     }
-}
-
-fn missing_name(adata: &AnnData, i: usize) -> String {
-    format!("gene `{}` has no name there", adata.var.names()[i])
 }
 
 /// What is stored of a row: (column, value), by column.

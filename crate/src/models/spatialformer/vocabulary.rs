@@ -5,6 +5,7 @@
 //! 0     1     2        3…4       5…7      8…24      25…26        27…
 //! ```
 
+use crate::anndata::{AnnData, Column};
 use crate::error::{Error, Result};
 use crate::io;
 use std::collections::HashMap;
@@ -148,6 +149,28 @@ impl Vocabulary {
             }
             None => Ok(self),
         }
+    }
+
+    /// Replaces the medians by those of a slide: of each gene that of its expression (`X`) over the cells that
+    /// express it. Where nothing else is known of a panel's genes, this is what makes a gene that is high
+    /// everywhere rank no higher than others.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] without `X`; [`Error::Data`] naming a gene whose median is not above 0.
+    pub fn with_medians_of(self, adata: &AnnData) -> Result<Self> {
+        let (names, _) = gene_names(adata, None)?;
+        let x = adata.x()?.to_csc();
+        let mut medians = Vec::new();
+        for (name, span) in names.into_iter().zip(x.indptr.windows(2)) {
+            let values = (span[0]..span[1]).map(|k| x.values.get_f64(k));
+            let mut values: Vec<f64> = values.filter(|v| *v != 0.0).collect();
+            if !values.is_empty() {
+                values.sort_by(f64::total_cmp);
+                let n = values.len();
+                medians.push((name, (values[(n - 1) / 2] + values[n / 2]) / 2.0));
+            }
+        }
+        self.with_gene_medians(medians)
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
@@ -327,4 +350,21 @@ fn package() -> Result<PathBuf> {
         cache.display()
     );
     Err(Error::data("the vocabulary of SpatialFormer (Python package `spatialformer`)", reason))
+}
+
+/// The names of a slide's genes, and the column of `var` that they are in if they are not its own: `column`,
+/// or without it `gene_name` where there is such a one.
+pub(super) fn gene_names<'a>(
+    adata: &AnnData,
+    column: Option<&'a str>,
+) -> Result<(Vec<String>, Option<&'a str>)> {
+    let column = column.or_else(|| adata.var.contains("gene_name").then_some("gene_name"));
+    let Some(name) = column else { return Ok((adata.var.names().to_vec(), None)) };
+    let values: &Column = adata.var_column(name)?;
+    let missing = |i: usize| {
+        let reason = format!("gene `{}` has no name there", adata.var.names()[i]);
+        Error::data(format!("var[\"{name}\"]"), reason)
+    };
+    let text = |i| values.text(i).ok_or_else(|| missing(i));
+    Ok(((0..values.len()).map(text).collect::<Result<_>>()?, column))
 }

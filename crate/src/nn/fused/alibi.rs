@@ -29,12 +29,12 @@ pub(crate) struct DistantHeads<'a> {
 }
 
 impl DistantHeads<'_> {
-    fn out(&self) -> usize {
+    pub(super) fn out(&self) -> usize {
         self.slopes.len() * self.width
     }
 
     /// Where q, k and v of a head begin in a row.
-    fn places(&self, head: usize) -> [usize; 3] {
+    pub(super) fn places(&self, head: usize) -> [usize; 3] {
         match self.per_head {
             true => [0, 1, 2].map(|part| (3 * head + part) * self.width),
             false => [0, 1, 2].map(|part| part * self.out() + head * self.width),

@@ -1,6 +1,7 @@
 //! Convolution of each column with a kernel of its own along the rows of a sequence, with the affine map
 //! of a normalisation and SiLU behind it.
 
+use super::linear::add_up;
 use super::math::sigmoid;
 use super::simd::{fma, vectorised};
 use rayon::prelude::*;
@@ -46,6 +47,79 @@ impl Convolution<'_> {
                 taps(&x[from * d..to * d], kernel, self.factor, self.shift, y);
             }
         });
+    }
+}
+
+/// Writes the rows of `x`, convolved, into `y`, without what may follow; see [`Convolution`]. A row has
+/// `width` numbers, the kernel is `[taps, width]`.
+pub(crate) fn convolve(
+    kernel: &[f32],
+    width: usize,
+    spans: &[Range<usize>],
+    x: &[f32],
+    y: &mut [f32],
+) {
+    let taps = kernel.len() / width;
+    let half = taps / 2;
+    let mut rest = y;
+    let parts: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(span.len() * width);
+            rest = after;
+            (&x[span.start * width..span.end * width], part)
+        })
+        .collect();
+    parts.into_par_iter().for_each(|(x, y)| {
+        let n = x.len() / width;
+        for (t, y) in y.chunks_exact_mut(width).enumerate() {
+            y.fill(0.0);
+            let first = half.saturating_sub(t);
+            let last = taps.min(n + half - t);
+            let x = x[(t + first - half) * width..].chunks_exact(width);
+            for (k, x) in kernel[first * width..last * width].chunks_exact(width).zip(x) {
+                add_product(k, x, y);
+            }
+        }
+    });
+}
+
+/// Writes the gradient of what [`convolve`] took into `dx`, from that of what it made; returns that of the
+/// kernel.
+pub(crate) fn convolve_back(
+    kernel: &[f32],
+    width: usize,
+    spans: &[Range<usize>],
+    x: &[f32],
+    gradient: &[f32],
+    dx: &mut [f32],
+) -> Vec<f32> {
+    let flipped: Vec<f32> = kernel.chunks_exact(width).rev().flatten().copied().collect();
+    convolve(&flipped, width, spans, gradient, dx);
+    let taps = kernel.len() / width;
+    let half = taps / 2;
+    let of_sequence = |span: &Range<usize>| {
+        let mut sum = vec![0f32; kernel.len()];
+        let rows = span.start * width..span.end * width;
+        let (x, gradient) = (&x[rows.clone()], &gradient[rows]);
+        for (t, g) in gradient.chunks_exact(width).enumerate() {
+            let first = half.saturating_sub(t);
+            let x = x[(t + first - half) * width..].chunks_exact(width);
+            for (sum, x) in sum[first * width..].chunks_exact_mut(width).zip(x) {
+                add_product(g, x, sum);
+            }
+        }
+        sum
+    };
+    let sums: Vec<Vec<f32>> = spans.par_iter().map(of_sequence).collect();
+    add_up(&sums, kernel.len())
+}
+
+vectorised! {
+    fn add_product(a: &[f32], b: &[f32], sum: &mut [f32]) {
+        for ((s, &a), &b) in sum.iter_mut().zip(a).zip(b) {
+            *s = fma::<FMA>(a, b, *s);
+        }
     }
 }
 
@@ -112,6 +186,35 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn gradients_equal_differences() {
+        let mut rng = Rng::new(4);
+        let (d, taps, n) = (3, 5, 12);
+        let spans = [0..1, 1..4, 4..12];
+        let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.normal() as f32).collect() };
+        let (x, kernel, g) = (draw(n * d), draw(taps * d), draw(n * d));
+        let loss = |x: &[f32], kernel: &[f32]| -> f64 {
+            let mut y = vec![f32::NAN; n * d];
+            convolve(kernel, d, &spans, x, &mut y);
+            y.iter().zip(&g).map(|(&y, &g)| f64::from(y) * f64::from(g)).sum()
+        };
+        let mut dx = vec![f32::NAN; n * d];
+        let d_kernel = convolve_back(&kernel, d, &spans, &x, &g, &mut dx);
+        // It is linear in each: any step will do.
+        for (at, &slope) in dx.iter().enumerate() {
+            let mut moved = x.clone();
+            moved[at] += 1.0;
+            let change = loss(&moved, &kernel) - loss(&x, &kernel);
+            assert!((f64::from(slope) - change).abs() < 1e-4, "{slope} {change}");
+        }
+        for (at, &slope) in d_kernel.iter().enumerate() {
+            let mut moved = kernel.clone();
+            moved[at] += 1.0;
+            let change = loss(&x, &moved) - loss(&x, &kernel);
+            assert!((f64::from(slope) - change).abs() < 1e-4, "{slope} {change}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::dots::{TILE, Vectors, dots, vectors};
 use super::math::{gelu, gelu_slope, sigmoid, tanh};
-use super::simd::vectorised;
+use super::simd::{fma, vectorised};
 use super::{Threads, mat, matmul};
 use rayon::prelude::*;
 
@@ -88,11 +88,19 @@ vectorised! {
 }
 
 vectorised! {
-    fn relu(row: &mut [f32]) {
+    /// max(x, 0) of every number.
+    pub(crate) fn relu(row: &mut [f32]) {
         for y in row {
             // NaN stays NaN.
             *y = if *y < 0.0 { 0.0 } else { *y };
         }
+    }
+}
+
+/// Takes a gradient to before [`relu`], from what that made.
+pub(crate) fn relu_back(y: &[f32], gradient: &mut [f32]) {
+    for (g, &y) in gradient.iter_mut().zip(y) {
+        *g = if y > 0.0 { *g } else { 0.0 };
     }
 }
 
@@ -109,6 +117,15 @@ vectorised! {
 pub(crate) fn dense_back((n, inner, out): Sizes, gradient: &[f32], w: &[f32], dx: &mut [f32]) {
     let (a, b) = (mat(gradient, out, 1), mat(w, inner, 1));
     matmul((n, out, inner), dx, (inner, 1), false, a, b, Threads::Pool);
+}
+
+/// gᵀ x, the gradient of the weight of a layer, from that of the output before the activation and from the
+/// input.
+pub(crate) fn dense_weight((n, inner, out): Sizes, gradient: &[f32], x: &[f32]) -> Vec<f32> {
+    let mut weight = vec![0f32; out * inner];
+    let (a, b) = (mat(gradient, 1, out), mat(x, inner, 1));
+    matmul((out, n, inner), &mut weight, (inner, 1), false, a, b, Threads::Pool);
+    weight
 }
 
 /// The sums of the columns of rows of `width` numbers: the gradient of a bias.
@@ -167,6 +184,70 @@ vectorised! {
         {
             let gate = b + bias_b;
             *y = (a + bias_a) * gate * sigmoid::<FMA>(gate);
+        }
+    }
+}
+
+/// Writes a · SiLU(b) into rows of `hidden` numbers, from rows [a | b].
+pub(crate) fn gated(pairs: &[f32], hidden: usize, y: &mut [f32]) {
+    y.par_chunks_mut(hidden).zip(pairs.par_chunks(2 * hidden)).with_min_len(32).for_each(
+        |(y, pair)| {
+            let (a, b) = pair.split_at(hidden);
+            silu_row(b, a, y);
+        },
+    );
+}
+
+/// The gradient of what [`gated`] took, from that of what it made.
+pub(crate) fn gated_back(pairs: &[f32], hidden: usize, gradient: &[f32]) -> Vec<f32> {
+    let mut back = vec![0f32; pairs.len()];
+    back.par_chunks_mut(2 * hidden)
+        .zip(pairs.par_chunks(2 * hidden))
+        .zip(gradient.par_chunks(hidden))
+        .with_min_len(32)
+        .for_each(|((back, pair), g)| {
+            let (a, b) = pair.split_at(hidden);
+            let (d_a, d_b) = back.split_at_mut(hidden);
+            gate_back_row(a, b, g, d_a, d_b);
+        });
+    back
+}
+
+vectorised! {
+    fn gate_back_row(a: &[f32], b: &[f32], g: &[f32], d_a: &mut [f32], d_b: &mut [f32]) {
+        for ((((d_a, d_b), &a), &b), &g) in d_a.iter_mut().zip(d_b).zip(a).zip(b).zip(g) {
+            let s = sigmoid::<FMA>(b);
+            *d_a = g * b * s;
+            *d_b = g * a * s * fma::<FMA>(b, 1.0 - s, 1.0);
+        }
+    }
+}
+
+/// Multiplies a gradient with the slope of SiLU at `x`, element by element.
+pub(crate) fn silu_back(x: &[f32], gradient: &mut [f32]) {
+    gradient.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| silu_slope(x, g));
+}
+
+vectorised! {
+    fn silu_slope(x: &[f32], gradient: &mut [f32]) {
+        for (g, &x) in gradient.iter_mut().zip(x) {
+            let s = sigmoid::<FMA>(x);
+            *g *= s * fma::<FMA>(x, 1.0 - s, 1.0);
+        }
+    }
+}
+
+/// SiLU of every number.
+pub(crate) fn silu_of(x: &[f32]) -> Vec<f32> {
+    let mut y = x.to_vec();
+    y.par_chunks_mut(CHUNK).for_each(silu_in_place);
+    y
+}
+
+vectorised! {
+    fn silu_in_place(x: &mut [f32]) {
+        for x in x {
+            *x *= sigmoid::<FMA>(*x);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! y = dropout(relu(x Wᵀ + b)) in one product and one pass.
 
 use super::super::linear::Dropout;
+use super::simd::vectorised;
 use super::{Threads, elements, mat, matmul, output, slice};
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -56,10 +57,8 @@ impl LinearOp {
                         *y = 0.0;
                     }
                 }
-                if let Some(dropout) = &self.dropout {
-                    for (i, y) in row.iter_mut().enumerate() {
-                        *y *= dropout.factor(index + i as u64);
-                    }
+                if let Some(dropout) = self.dropout {
+                    drop_elements(dropout, index, row);
                 }
                 index += out as u64;
             }
@@ -155,6 +154,15 @@ impl CustomOp3 for LinearOp {
         let input = g.input.map(|g| Tensor::from_vec(g, (n, inner), &Device::Cpu)).transpose()?;
         let weight = Tensor::from_vec(g.weight, (out, inner), &Device::Cpu)?;
         Ok((input, Some(weight), Some(Tensor::from_vec(g.bias, out, &Device::Cpu)?)))
+    }
+}
+
+vectorised! {
+    /// Drops those of the elements from number `first` on that `dropout` names.
+    pub(crate) fn drop_elements(dropout: Dropout, first: u64, x: &mut [f32]) {
+        for (i, x) in x.iter_mut().enumerate() {
+            *x *= dropout.factor(first + i as u64);
+        }
     }
 }
 

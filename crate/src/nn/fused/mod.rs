@@ -11,6 +11,7 @@ mod alibi;
 mod attention;
 mod conv;
 mod dense;
+mod distant_training;
 mod dots;
 mod gradient;
 mod layers;
@@ -27,17 +28,18 @@ mod units;
 pub(crate) use adam::{adam, adam_blocks};
 pub(crate) use alibi::DistantHeads;
 pub(crate) use attention::Heads;
-pub(crate) use conv::Convolution;
+pub(crate) use conv::{Convolution, convolve, convolve_back};
 pub(crate) use dense::{
-    Activation, column_sums, dense, dense_back, gelu_back, gelu_of, sigmoid_of, silu_times,
-    tanh_of, times_silu,
+    Activation, column_sums, dense, dense_back, dense_weight, gated, gated_back, gelu_back,
+    gelu_of, relu, relu_back, sigmoid_of, silu_back, silu_of, silu_times, tanh_of, times_silu,
 };
+pub(crate) use distant_training::DroppedWeights;
 pub(crate) use gradient::Gradient;
 pub(crate) use layers::{
     Gradients, add_to, gradient_tensors, linear, linear_back, linear_gradients, norm_back, normed,
     squared_error_behind_relu,
 };
-pub(crate) use linear::{LinearGradients, LinearOp};
+pub(crate) use linear::{LinearGradients, LinearOp, drop_elements};
 pub(crate) use norm::{Columns, Norm, add_and_norm, add_then_norm, layer_norm, layer_norm_back};
 pub(crate) use propagate::{
     PropagateOp, PropagateReluOp, propagate_relu, propagate_relu_back, propagate_rows,

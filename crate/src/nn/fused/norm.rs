@@ -233,8 +233,8 @@ impl Columns {
         }
     }
 
-    /// Writes relu((x - mean) / √(variance + ε) · w + b) into `y`.
-    pub fn normalise_relu(&self, x: &[f32], norm: Norm, y: &mut [f32]) {
+    /// Writes (x - mean) / √(variance + ε) · w + b into `y`.
+    pub fn normalise(&self, x: &[f32], norm: Norm, y: &mut [f32]) {
         let d = self.mean.len();
         let factor: Vec<f32> = (self.variance.iter().zip(norm.weight))
             .map(|(&v, &w)| w / (v + norm.epsilon).sqrt())
@@ -243,35 +243,22 @@ impl Columns {
             for ((((y, &x), &m), &f), &b) in
                 y.iter_mut().zip(x).zip(&self.mean).zip(&factor).zip(norm.bias)
             {
-                let scaled = (x - m) * f + b;
-                // NaN stays NaN.
-                *y = if scaled < 0.0 { 0.0 } else { scaled };
+                *y = (x - m) * f + b;
             }
         }
     }
 
-    /// The gradients of [`normalise_relu`](Columns::normalise_relu) with these columns' own
-    /// statistics, from its input, its output and the output's gradient, which becomes that of the
-    /// input; returns those of the weight and the bias.
-    pub fn back(
-        &self,
-        x: &[f32],
-        norm: Norm,
-        y: &[f32],
-        gradient: &mut [f32],
-    ) -> (Vec<f32>, Vec<f32>) {
+    /// The gradients of [`normalise`](Columns::normalise) with these columns' own statistics, from its
+    /// input and the output's gradient, which becomes that of the input; returns those of the weight and
+    /// the bias.
+    pub fn back(&self, x: &[f32], norm: Norm, gradient: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
         let d = self.mean.len();
         let n = (x.len() / d) as f64;
         let inverse: Vec<f32> =
             self.variance.iter().map(|&v| 1.0 / (v + norm.epsilon).sqrt()).collect();
         let (mut dw, mut db) = (vec![0f64; d], vec![0f64; d]);
-        for ((x, y), g) in
-            x.chunks_exact(d).zip(y.chunks_exact(d)).zip(gradient.chunks_exact_mut(d))
-        {
+        for (x, g) in x.chunks_exact(d).zip(gradient.chunks_exact(d)) {
             for c in 0..d {
-                if y[c] <= 0.0 {
-                    g[c] = 0.0;
-                }
                 dw[c] += f64::from(g[c]) * f64::from((x[c] - self.mean[c]) * inverse[c]);
                 db[c] += f64::from(g[c]);
             }

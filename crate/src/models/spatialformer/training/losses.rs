@@ -9,16 +9,22 @@
 use super::super::network::SpatialFormer;
 use super::super::plain::Training;
 use super::batch::{Hidden, TrainingBatch};
+use super::step::Pass;
 use crate::error::{Error, Result};
-use crate::nn::relu;
-use candle_core::{D, Tensor};
+use crate::nn::{Store, fused, relu};
+use candle_core::backprop::GradStore;
+use candle_core::{D, Tensor, Var};
 use candle_nn::ops::log_softmax;
+use std::collections::HashMap;
 
 /// Focal loss: the weight of what lies together, and how much what is easy counts less.
 const ALPHA: f64 = 0.25;
 
 /// The losses of a batch.
-pub(super) struct Losses {
+pub(super) struct Losses<'a> {
+    /// The pass that was none of candle's operations, and the states that it made.
+    pass: Option<(Pass<'a>, Var)>,
+    model: &'a SpatialFormer,
     pub total: Tensor,
     pub hidden: Tensor,
     /// None where nothing is known of any cell of the batch.
@@ -37,19 +43,39 @@ pub(super) struct Weights {
 
 impl SpatialFormer {
     /// The losses of a batch of which `hidden` hides some tokens.
-    pub(super) fn losses(
+    pub(super) fn losses<'a>(
+        &'a self,
+        batch: &TrainingBatch,
+        hidden: &Hidden,
+        weights: Weights,
+        training: Option<&'a Training>,
+    ) -> Result<Losses<'a>> {
+        let mut seen = batch.sequences.clone();
+        seen.tokens.clone_from(&hidden.tokens);
+        match training.filter(|_| fused::usable(&self.embeddings)) {
+            Some(training) => {
+                let pass = Pass::new(self, training, seen)?;
+                let states = Var::from_tensor(&pass.states()?)?;
+                let losses = self.losses_of(batch, hidden, weights, states.as_tensor())?;
+                Ok(Losses { pass: Some((pass, states)), ..losses })
+            }
+            None => {
+                let mut passed = self.plain(&seen.padded(self.device())?, training, false)?;
+                let states = passed.hidden.pop();
+                let states = states.ok_or_else(|| Error::data("network", "has no layer"))?;
+                self.losses_of(batch, hidden, weights, &states)
+            }
+        }
+    }
+
+    /// The same from the last layer's states, `[batch, length, dim]`.
+    pub(super) fn losses_of(
         &self,
         batch: &TrainingBatch,
         hidden: &Hidden,
         weights: Weights,
-        training: Option<&Training>,
-    ) -> Result<Losses> {
-        let device = self.device();
-        let mut seen = batch.sequences.clone();
-        seen.tokens.clone_from(&hidden.tokens);
-        let padded = seen.padded(device)?;
-        let passed = self.plain(&padded, training, false)?;
-        let states = passed.hidden.last().ok_or_else(|| Error::data("network", "has no layer"))?;
+        states: &Tensor,
+    ) -> Result<Losses<'_>> {
         let (b, length, dim) = states.dims3()?;
         let flat = states.reshape((b * length, dim))?;
 
@@ -72,7 +98,7 @@ impl SpatialFormer {
             total = (total + weighed(&loss, s_pairs, 1.0)?)?;
             pairs = Some(loss);
         }
-        Ok(Losses { total, hidden: masked, together, pairs })
+        Ok(Losses { pass: None, model: self, total, hidden: masked, together, pairs })
     }
 
     /// The mean cross-entropy of hidden tokens.
@@ -128,6 +154,48 @@ impl SpatialFormer {
         }
         let sum = sum.ok_or_else(|| Error::data("the batch", "is empty"))?;
         Ok((sum / count as f64)?)
+    }
+}
+
+impl Losses<'_> {
+    /// The gradients of `share` times the total, of the parameters of `store` that `learns` names. The
+    /// network's weights are those parameters or are made of them.
+    pub(super) fn gradients(
+        self,
+        share: f64,
+        store: &Store,
+        learns: &dyn Fn(&str) -> bool,
+    ) -> Result<HashMap<String, Tensor>> {
+        let mut all: HashMap<String, Tensor> = HashMap::new();
+        // No parameter is reached in two ways: there is nothing to add up.
+        let insert_all = |all: &mut HashMap<_, _>, graph: &GradStore| {
+            for (name, var) in store.iter().filter(|(name, _)| learns(name)) {
+                if let Some(gradient) = graph.get(var.as_tensor()) {
+                    all.insert(name.to_string(), gradient.detach());
+                }
+            }
+        };
+        let graph = (&self.total * share)?.backward()?;
+        insert_all(&mut all, &graph);
+        let Some((pass, states)) = self.pass else { return Ok(all) };
+        let Some(states) = graph.get(states.as_tensor()) else { return Ok(all) };
+        let weights = self.model.weights();
+        // What no parameter is itself is made of others.
+        let made = |name: &str| store.get(name).is_ok_and(|v| v.id() != weights[name].id());
+        let wanted = |name: &str| learns(name) || made(name);
+        for (name, gradient) in pass.back(states, &wanted)? {
+            if !wanted(&name) {
+                continue;
+            }
+            let weight = &weights[&name];
+            let gradient = gradient.to_tensor(weight.dims())?;
+            if made(&name) {
+                insert_all(&mut all, &(weight * gradient)?.sum_all()?.backward()?);
+            } else {
+                all.insert(name, gradient);
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -18,6 +18,7 @@ mod neighbours;
 mod sage;
 mod schedule;
 mod slide;
+mod step;
 #[cfg(test)]
 mod tests;
 mod together;

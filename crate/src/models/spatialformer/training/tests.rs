@@ -7,6 +7,7 @@ use super::batch::Hidden;
 use super::losses::Weights;
 use super::*;
 use crate::anndata::{AnnData, Dense, Frame, Matrix};
+use crate::nn::Dropout;
 use crate::rng::Rng;
 use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
@@ -215,7 +216,12 @@ fn e4_losses_every_gradient_and_three_steps() {
     let hidden = hidden(&batch, &file);
     let schedule =
         Schedule { dropout: 0.0, warmup: 10, length: 100, total: 1000, ..Schedule::default() };
-    let start = SpatialFormer::new(config.clone(), &weights(&file, &config), &Device::Cpu).unwrap();
+    let start = SpatialFormer::new(
+        config.clone(),
+        &weights(&file, &config),
+        &crate::nn::Device::Auto.open().unwrap(),
+    )
+    .unwrap();
     let weigh = Weights { scale: 1.0, neighbours: 2.0 };
     for mode in ["eval", "train"] {
         let schedule = Schedule { accumulate: 1, ..schedule.clone() };
@@ -234,12 +240,11 @@ fn e4_losses_every_gradient_and_three_steps() {
             let apart = near(name, loss, &file[&format!("{mode}.{name}")], 0.0, 2e-5);
             println!("e4 {mode} {name}: {apart:.1e}");
         }
-        let gradients = losses.total.backward().unwrap();
+        let gradients = losses.gradients(1.0, trainer.store(), &|_| true).unwrap();
         let (mut compared, mut most) = (0, 0f64);
-        for (name, var) in trainer.variables() {
+        for (name, _) in trainer.store().iter() {
             let Some(expected) = file.get(&format!("{mode}.grad.{name}")) else { continue };
-            let got =
-                gradients.get(var.as_tensor()).unwrap_or_else(|| panic!("no gradient of {name}"));
+            let got = gradients.get(name).unwrap_or_else(|| panic!("no gradient of {name}"));
             most = most.max(near(name, got, expected, 2e-5, 2e-4));
             compared += 1;
         }
@@ -264,7 +269,7 @@ fn e4_losses_every_gradient_and_three_steps() {
     }
     let mut beyond = 0;
     let mut all = 0;
-    for (name, var) in trainer.variables() {
+    for (name, var) in trainer.store().iter() {
         if let Some(expected) = file.get(&format!("train3.w.{name}")) {
             for (g, e) in flat(var.as_tensor()).iter().zip(flat(expected)) {
                 all += 1;
@@ -356,6 +361,72 @@ fn every_loss_falls_and_a_stopped_training_goes_on_bit_by_bit() {
     }
     let prints = [&on, &straight].map(|t| t.finished().unwrap().fingerprint().unwrap());
     assert_eq!(prints[0], prints[1]);
+}
+
+/// The pass of training on the CPU against candle's operations and their gradients: both arrangements, with
+/// and without dropped elements, pairs and single cells of several lengths, all weights and some.
+#[test]
+fn the_fused_pass_has_the_plain_one_s_losses_and_gradients() {
+    let (cells, pairs) = toy(20);
+    let mut shorter = cells.clone();
+    for (i, cell) in shorter.iter_mut().enumerate() {
+        let n = 3 + i % 6;
+        cell.genes.truncate(n);
+        cell.together.retain(|&(a, b)| (a as usize) < n && (b as usize) < n);
+    }
+    let mut single = TrainingBatch::default();
+    shorter[..7].iter().for_each(|cell| single.push_cell([26, 8, 3, 6], cell));
+    let weigh = Weights { scale: 0.7, neighbours: 2.0 };
+    for attention in [AttentionLayout::PerHead, AttentionLayout::Flash] {
+        for (dropout, trained) in [
+            (0.0, Trained::All),
+            (0.3, Trained::All),
+            (0.3, Trained::LowRank(2)),
+            (0.3, Trained::Last(1)),
+        ] {
+            let config =
+                SpatialFormerConfig { dim: 16, heads: 2, layers: 2, tokens: 64, attention };
+            let start = Start::Fresh(config, Device::Cpu);
+            let trainer = Trainer::new(start, 27, trained, Schedule::default(), 1).unwrap();
+            // The narrow matrices begin as 0, which would hide half of their gradients.
+            for (name, var) in trainer.store().iter().filter(|(n, _)| n.ends_with(".b")) {
+                let some = (var.ones_like().unwrap() * 0.1).unwrap();
+                var.set(&Dropout::new(0.5, 1, 0, name).apply(&some).unwrap()).unwrap();
+            }
+            let network = trainer.network().unwrap();
+            for batch in [&toy_batch(&shorter, &pairs[..9]), &single] {
+                let hidden = batch.hide(0.2, 27, 64, &mut Rng::new(5));
+                let training = [(); 2].map(|()| Training::new(3, 4, dropout));
+                let fused = network.losses(batch, &hidden, weigh, Some(&training[0])).unwrap();
+                let mut seen = batch.sequences.clone();
+                seen.tokens.clone_from(&hidden.tokens);
+                let padded = seen.padded(&Device::Cpu).unwrap();
+                let passed = network.plain(&padded, Some(&training[1]), false).unwrap();
+                let states = passed.hidden.last().unwrap();
+                let plain = network.losses_of(batch, &hidden, weigh, states).unwrap();
+                let what = format!("{attention:?} {dropout} {trained:?}");
+                near(&format!("{what}: total"), &fused.total, &plain.total, 0.0, 1e-5);
+                for (a, b) in training[0].found.borrow().iter().zip(&*training[1].found.borrow()) {
+                    assert_eq!(a.0, b.0);
+                    near(&a.0, &a.1, &b.1, 1e-5, 1e-5);
+                    near(&a.0, &a.2, &b.2, 1e-5, 1e-5);
+                }
+                let [fused, plain] = [fused, plain].map(|losses| {
+                    let moves = |name: &str| trainer.moves(name);
+                    losses.gradients(0.5, trainer.store(), &moves).unwrap()
+                });
+                let names = |all: &HashMap<String, Tensor>| {
+                    let mut names: Vec<String> = all.keys().cloned().collect();
+                    names.sort();
+                    names
+                };
+                assert_eq!(names(&fused), names(&plain), "{what}");
+                for (name, gradient) in &fused {
+                    near(&format!("{what}: {name}"), gradient, &plain[name], 5e-6, 1e-4);
+                }
+            }
+        }
+    }
 }
 
 #[test]

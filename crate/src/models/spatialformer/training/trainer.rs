@@ -197,8 +197,13 @@ impl Trainer {
 
     /// Every parameter by its name.
     #[cfg(test)]
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &candle_core::Var)> {
-        self.store.iter()
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    #[cfg(test)]
+    pub(super) fn moves(&self, name: &str) -> bool {
+        self.adam.moves(name)
     }
 
     #[cfg(test)]
@@ -240,15 +245,14 @@ impl Trainer {
             let reason = format!("is {} at step {step}; lower the learning rate", found.total);
             return Err(Error::data("the loss", reason));
         }
-        let share = (&losses.total / self.schedule.accumulate as f64)?;
-        let gradients = share.backward()?;
-        for (name, var) in self.store.iter() {
-            let Some(gradient) = gradients.get(var.as_tensor()) else { continue };
-            let sum = match self.waiting.remove(name) {
+        let share = 1.0 / self.schedule.accumulate as f64;
+        let gradients = losses.gradients(share, &self.store, &|name| self.adam.moves(name))?;
+        for (name, gradient) in gradients {
+            let sum = match self.waiting.remove(&name) {
                 Some(before) => (before + gradient)?,
-                None => gradient.clone(),
+                None => gradient,
             };
-            self.waiting.insert(name.to_string(), sum.detach());
+            self.waiting.insert(name, sum);
         }
         for (name, mean, variance) in training.found.borrow_mut().drain(..) {
             self.follow(&format!("{name}.running_mean"), &mean)?;
@@ -281,7 +285,6 @@ impl Trainer {
     fn step(&mut self) -> Result<()> {
         let mut gradients = std::mem::take(&mut self.waiting);
         self.waiting_batches = 0;
-        gradients.retain(|name, _| self.adam.moves(name));
         let mut squares = 0.0;
         for gradient in gradients.values() {
             let square = gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F64)?;
