@@ -76,8 +76,8 @@ pub(crate) struct AdamStep {
     /// 1 - β₁ and 1 - β₂, taken before they are rounded.
     pub rest1: f32,
     pub rest2: f32,
+    /// The learning rate over 1 - β₁ᵗ, and ε, both times √(1 - β₂ᵗ): one division instead of two.
     pub step_size: f32,
-    pub root_correction: f32,
     pub epsilon: f32,
     pub weight_decay: f32,
     /// What a parameter is multiplied with first.
@@ -238,13 +238,13 @@ impl Adam {
         self.step += 1;
         let c = &self.config;
         let correct = |beta: f64| 1.0 - beta.powi(self.step);
+        let root = correct(c.beta2).sqrt();
         AdamStep {
             beta2: c.beta2 as f32,
             rest1: (1.0 - c.beta1) as f32,
             rest2: (1.0 - c.beta2) as f32,
-            step_size: (c.learning_rate / correct(c.beta1)) as f32,
-            root_correction: correct(c.beta2).sqrt() as f32,
-            epsilon: c.epsilon as f32,
+            step_size: (c.learning_rate * root / correct(c.beta1)) as f32,
+            epsilon: (c.epsilon * root) as f32,
             weight_decay: if c.decoupled { 0.0 } else { c.weight_decay as f32 },
             keep: if c.decoupled { (1.0 - c.learning_rate * c.weight_decay) as f32 } else { 1.0 },
         }

@@ -186,6 +186,5 @@ fn moved<const FMA: bool>(step: AdamStep, p: f32, g: f32, m: f32, v: f32) -> (f3
     // torch's order: m + (g - m)(1 - β₁) and vβ₂ + (1 - β₂)g².
     let m = fma::<FMA>(g - m, step.rest1, m);
     let v = fma::<FMA>(step.rest2 * g, g, v * step.beta2);
-    let change = step.step_size * m / (v.sqrt() / step.root_correction + step.epsilon);
-    (p * step.keep - change, m, v)
+    (p * step.keep - step.step_size * m / (v.sqrt() + step.epsilon), m, v)
 }

@@ -82,7 +82,7 @@ mod x86 {
 
     type Rows<'a, const N: usize> = [&'a [f32]; N];
 
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx2")]
     pub(super) fn tile_512(w: Rows<8>, x: Rows<3>) -> [[f32; 3]; 8] {
         let depth = w[0].len();
         let whole = depth / 16 * 16;
@@ -99,9 +99,17 @@ mod x86 {
             }
         }
         let mut out = [[0f32; 3]; 8];
-        for i in 0..8 {
+        for half in [0, 4] {
             for j in 0..3 {
-                out[i][j] = _mm512_reduce_add_ps(sums[i][j]) + rest(w[i], x[j], whole);
+                let halves = |i: usize| {
+                    let sum = _mm512_castps_pd(sums[half + i][j]);
+                    let high = _mm256_castpd_ps(_mm512_extractf64x4_pd(sum, 1));
+                    _mm256_add_ps(_mm512_castps512_ps256(sums[half + i][j]), high)
+                };
+                let sums = added([halves(0), halves(1), halves(2), halves(3)]);
+                for i in 0..4 {
+                    out[half + i][j] = sums[i] + rest(w[half + i], x[j], whole);
+                }
             }
         }
         out
@@ -126,23 +134,36 @@ mod x86 {
                     }
                 }
             }
-            for i in 0..4 {
-                for j in 0..3 {
-                    let mut lanes = [0f32; 8];
-                    // SAFETY: there is room for 8 numbers.
-                    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[i][j]) };
-                    let [a, b, c, d, e, f, g, h] = lanes;
-                    let sum = ((a + e) + (c + g)) + ((b + f) + (d + h));
-                    out[half + i][j] = sum + rest(w[half + i], x[j], whole);
+            for j in 0..3 {
+                let sums = added([sums[0][j], sums[1][j], sums[2][j], sums[3][j]]);
+                for i in 0..4 {
+                    out[half + i][j] = sums[i] + rest(w[half + i], x[j], whole);
                 }
             }
         }
         out
     }
 
+    /// The sum of each vector.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn added([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        let quarters = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        let high = _mm256_extractf128_ps(quarters, 1);
+        let mut sums = [0f32; 4];
+        // SAFETY: there is room for 4 numbers.
+        unsafe {
+            _mm_storeu_ps(sums.as_mut_ptr(), _mm_add_ps(_mm256_castps256_ps128(quarters), high))
+        };
+        sums
+    }
+
     /// What the vectors leave over.
     #[inline(always)]
     fn rest(a: &[f32], b: &[f32], whole: usize) -> f32 {
+        if whole == a.len() {
+            return 0.0;
+        }
         a[whole..].iter().zip(&b[whole..]).map(|(a, b)| a * b).sum()
     }
 }
