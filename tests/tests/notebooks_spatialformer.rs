@@ -1,6 +1,7 @@
 //! The notebooks of SpatialFormer, from top to bottom in the built kernel on the built-in tissue.
 
 use spatialkit_tests::notebooks::succeeds;
+use spatialkit_tests::thorough;
 
 #[test]
 fn a_training_is_shown_and_judged_beside_a_control() {
@@ -19,12 +20,36 @@ fn a_training_is_shown_and_judged_beside_a_control() {
     assert!(run.of_type("image/png").len() >= 2);
 }
 
+/// The notebook as it stands: minutes on two cores, twice.
+#[test]
+fn a_training_of_minutes_tells_neighbours_from_others() {
+    let name = "a_training_of_minutes_tells_neighbours_from_others";
+    if !thorough(name, "the notebook's own 800 batches, and as many of its control") {
+        return;
+    }
+    let Some(run) = succeeds(name, "spatialformer_train.ipynb", &[]) else { return };
+    println!("{}", run.result());
+    assert!(run.number("auroc") >= 0.75, "{}", run.result());
+    assert!((run.number("control_auroc") - 0.5).abs() < 0.06, "{}", run.result());
+    assert!(run.number("seconds") < 600.0, "{}", run.result());
+    for loss in ["hidden", "together", "pairs"] {
+        let (first, last) =
+            (run.number(&format!("{loss}_first")), run.number(&format!("{loss}_last")));
+        assert!(last < first, "{loss}: {first} → {last}");
+    }
+}
+
 #[test]
 fn embeddings_tell_the_layers_of_the_built_in_tissue_apart() {
     let name = "embeddings_tell_the_layers_of_the_built_in_tissue_apart";
     let parameters = [("batches", "10")];
     let Some(run) = succeeds(name, "spatialformer_embed.ipynb", &parameters) else { return };
-    assert!(run.number("macro_f1") > run.number("majority_macro_f1"), "{}", run.result());
+    for f1 in ["macro_f1", "tuned_macro_f1"] {
+        assert!(run.number(f1) > run.number("majority_macro_f1"), "{}", run.result());
+    }
+    for score in ["avg_bio", "avg_batch"] {
+        assert!((0.0..=1.0).contains(&run.number(score)), "{}", run.result());
+    }
 }
 
 #[test]

@@ -40,6 +40,15 @@ impl LayerNorm {
         let unit = centred.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
         Ok(unit.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)?)
     }
+
+    /// The same in one kernel, which has no gradient.
+    ///
+    /// # Errors
+    /// As [`plain`](LayerNorm::plain).
+    pub fn forward_only(&self, x: &Tensor) -> Result<Tensor> {
+        let epsilon = self.epsilon as f32;
+        Ok(candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, epsilon)?)
+    }
 }
 
 /// The same over the rows of a batch, column by column; Ioffe and Szegedy, 2015. Training uses the

@@ -100,6 +100,12 @@ impl SpatialFormerConfig {
         slopes.into_iter().map(|s| s as f32).collect()
     }
 
+    /// Whether a weight is part of a head, behind all layers, or weighs the losses of heads.
+    pub(super) fn is_head(name: &str) -> bool {
+        const HEADS: [&str; 4] = ["classifier_head.", "pair_head.", "adjprojector.", "log_sigma_"];
+        HEADS.iter().any(|head| name.starts_with(head))
+    }
+
     /// Whether the sizes fit each other.
     pub(super) fn check(&self) -> Result<()> {
         let sizes = [

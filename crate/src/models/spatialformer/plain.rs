@@ -4,10 +4,10 @@ use super::config::{AttentionLayout, KERNEL};
 use super::network::{Affine, AttentionBlock, ConvBlock, MaskedNorm, SpatialFormer, Tail};
 use super::sequences::Padded;
 use crate::error::Result;
-use crate::nn::Dropout;
+use crate::nn::{Dropout, LayerNorm};
 use crate::progress::check_interrupt;
 use candle_core::{D, Device, Tensor};
-use candle_nn::ops::softmax;
+use candle_nn::ops::{softmax, softmax_last_dim};
 use std::cell::RefCell;
 
 /// Added to the variance of a batch normalisation.
@@ -55,10 +55,11 @@ pub(super) struct Passed {
 }
 
 impl SpatialFormer {
-    /// All layers.
+    /// All layers, with `graph` so that gradients may be asked for.
     pub(super) fn plain(
         &self,
         batch: &Padded,
+        graph: bool,
         training: Option<&Training>,
         attention: bool,
     ) -> Result<Passed> {
@@ -74,8 +75,8 @@ impl SpatialFormer {
             Some(t) => t.drop(x, layer),
             None => Ok(x),
         };
-        let mut x = self.norm.plain(&drop(embedded, "embedded")?)?;
-        let mask = Mask::new(self, &batch.mask)?;
+        let mask = Mask::new(self, &batch.mask, batch.even, graph)?;
+        let mut x = mask.norm(&self.norm, &drop(embedded, "embedded")?)?;
         let (mut hidden, mut weights) = (Vec::new(), Vec::new());
         for (i, layer) in self.layers.iter().enumerate() {
             check_interrupt()?;
@@ -121,22 +122,51 @@ impl SpatialFormer {
 /// What every layer needs of the padding and of the distances.
 pub(super) struct Mask {
     /// `[batch, length, 1]`: 1 where a token stands.
-    pub tokens: Tensor,
+    tokens: Tensor,
     /// `[batch, 1, 1, length]`: 0, or what takes all weight from padding.
-    pub keys: Tensor,
+    keys: Tensor,
     /// `[heads, length, length]`: -slope · |i - j|.
-    pub distances: Tensor,
+    distances: Tensor,
+    /// Whether there is no padding at all.
+    even: bool,
+    /// Whether gradients may be asked for; if not, normalisations and softmax are one kernel each.
+    graph: bool,
 }
 
 impl Mask {
-    pub(super) fn new(model: &SpatialFormer, mask: &Tensor) -> Result<Mask> {
+    pub(super) fn new(
+        model: &SpatialFormer,
+        mask: &Tensor,
+        even: bool,
+        graph: bool,
+    ) -> Result<Mask> {
         let (b, length) = mask.dims2()?;
         let keys = ((mask - 1.0)? * 1e30)?.reshape((b, 1, 1, length))?;
         Ok(Mask {
             tokens: mask.unsqueeze(2)?,
             keys,
             distances: distances(&model.config.slopes(), length, mask.device())?,
+            even,
+            graph,
         })
+    }
+
+    /// With 0 in padding.
+    fn tokens_of(&self, x: Tensor) -> Result<Tensor> {
+        if self.even { Ok(x) } else { Ok(x.broadcast_mul(&self.tokens)?) }
+    }
+
+    fn norm(&self, norm: &LayerNorm, x: &Tensor) -> Result<Tensor> {
+        if self.graph { norm.plain(x) } else { norm.forward_only(x) }
+    }
+
+    /// The weights of an attention from similarities `[batch, heads, length, length]`.
+    fn weights(&self, similar: &Tensor) -> Result<Tensor> {
+        let mut similar = similar.broadcast_add(&self.distances)?;
+        if !self.even {
+            similar = similar.broadcast_add(&self.keys)?;
+        }
+        Ok(if self.graph { softmax(&similar, D::Minus1)? } else { softmax_last_dim(&similar)? })
     }
 }
 
@@ -176,6 +206,7 @@ impl Tail {
         &self,
         x: &Tensor,
         update: Tensor,
+        mask: &Mask,
         training: Option<&Training>,
         name: &str,
     ) -> Result<Tensor> {
@@ -184,13 +215,13 @@ impl Tail {
             None => Ok(x),
         };
         let update = self.scale.plain(&drop_path(update, "branch")?)?;
-        let x = self.norm1.plain(&(x + update)?)?;
+        let x = mask.norm(&self.norm1, &(x + update)?)?;
         let mut wide = gated(&linear(&self.first, &x)?)?;
         if let Some(t) = training {
             wide = t.drop(wide, &format!("{name}.mlp"))?;
         }
         let update = drop_path(linear(&self.second, &wide)?, "mlp branch")?;
-        self.norm2.plain(&(x + self.mlp_scale.plain(&update)?)?)
+        mask.norm(&self.norm2, &(x + self.mlp_scale.plain(&update)?)?)
     }
 }
 
@@ -202,14 +233,14 @@ impl ConvBlock {
         training: Option<&Training>,
         name: &str,
     ) -> Result<Tensor> {
-        let h = gated(&linear(&self.expand, x)?)?.broadcast_mul(&mask.tokens)?;
+        let h = mask.tokens_of(gated(&linear(&self.expand, x)?)?)?;
         let h = convolved(&h, &self.kernel)?;
         let h = self.norm.plain(&h, mask, training)?.silu()?;
         let h = match training {
             Some(t) => t.drop(h, &format!("{name}.convolved"))?,
             None => h,
         };
-        self.tail.plain(x, linear(&self.project, &h)?, training, name)
+        self.tail.plain(x, linear(&self.project, &h)?, mask, training, name)
     }
 }
 
@@ -234,7 +265,11 @@ impl MaskedNorm {
     /// By the running statistics, or in training by those of the tokens of the batch.
     fn plain(&self, x: &Tensor, mask: &Mask, training: Option<&Training>) -> Result<Tensor> {
         let (mean, variance) = match training {
-            None => (self.running_mean.clone(), self.running_var.clone()),
+            None => {
+                let factor = (&self.weight / (&self.running_var + BATCH_EPSILON)?.sqrt()?)?;
+                let shift = (&self.bias - (&self.running_mean * &factor)?)?;
+                return Ok(x.broadcast_mul(&factor)?.broadcast_add(&shift)?);
+            }
             Some(t) => {
                 let count = mask.tokens.sum_all()?;
                 let sum = |x: &Tensor| -> Result<Tensor> {
@@ -276,9 +311,8 @@ impl AttentionBlock {
             }
         };
         let (q, k, v) = (q?, k?, v?);
-        let similar = (q.matmul(&k.t()?.contiguous()?)? * config.scale())?;
-        let similar = similar.broadcast_add(&mask.distances)?.broadcast_add(&mask.keys)?;
-        let weights = softmax(&similar, D::Minus1)?;
+        // Scaled before the product, which is the larger of the two.
+        let weights = mask.weights(&(q * config.scale())?.matmul(&k.t()?.contiguous()?)?)?;
         let dropped = match (training, config.attention) {
             (Some(t), AttentionLayout::PerHead) => {
                 t.drop(weights.clone(), &format!("{name}.weights"))?
@@ -289,9 +323,9 @@ impl AttentionBlock {
         let y = dropped.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((b, length, dim))?;
         let y = match config.attention {
             AttentionLayout::PerHead => y,
-            AttentionLayout::Flash => y.broadcast_mul(&mask.tokens)?,
+            AttentionLayout::Flash => mask.tokens_of(y)?,
         };
-        let y = self.tail.plain(x, linear(&self.project, &y)?, training, name)?;
+        let y = self.tail.plain(x, linear(&self.project, &y)?, mask, training, name)?;
         Ok((y, weights))
     }
 }

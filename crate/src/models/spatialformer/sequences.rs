@@ -33,6 +33,8 @@ pub(super) struct Padded {
     pub kinds: Tensor,
     /// `[batch, length]`: 1 where a token stands, 0 where padding does; `f32`.
     pub mask: Tensor,
+    /// Whether a token stands everywhere.
+    pub even: bool,
 }
 
 impl Sequences {
@@ -164,6 +166,7 @@ impl Sequences {
             tokens: Tensor::from_vec(tokens, shape, device)?,
             kinds: Tensor::from_vec(kinds, shape, device)?,
             mask: Tensor::from_vec(mask, shape, device)?,
+            even: self.n_tokens() == size,
         })
     }
 }

@@ -57,7 +57,7 @@ impl SpatialFormer {
 
     /// The last hidden states by candle's operations.
     pub(super) fn plain_states(&self, batch: &Sequences, keep: Keep) -> Result<Array2<f32>> {
-        let passed = self.plain(&batch.padded(self.device())?, None, false)?;
+        let passed = self.plain(&batch.padded(self.device())?, false, None, false)?;
         match passed.hidden.last() {
             Some(last) => self.unpadded(last, batch, keep),
             None => Ok(Array2::zeros((0, self.config.dim))),
@@ -109,7 +109,7 @@ impl SpatialFormer {
             return Err(Error::parameter("layer", layer, reason));
         }
         self.check_tokens(batch)?;
-        let passed = self.plain(&batch.padded(self.device())?, None, true)?;
+        let passed = self.plain(&batch.padded(self.device())?, false, None, true)?;
         let weights = &passed.attention[layer];
         let mut all = Vec::new();
         for (i, n) in batch.lengths().enumerate() {
@@ -127,7 +127,7 @@ impl SpatialFormer {
     /// As [`first_states`](Self::first_states).
     pub fn layer_states(&self, batch: &Sequences) -> Result<Vec<Array2<f32>>> {
         self.check_tokens(batch)?;
-        let passed = self.plain(&batch.padded(self.device())?, None, false)?;
+        let passed = self.plain(&batch.padded(self.device())?, false, None, false)?;
         passed.hidden.iter().map(|layer| self.unpadded(layer, batch, Keep::All)).collect()
     }
 

@@ -172,7 +172,7 @@ impl Vit {
         let mut x = x.clone();
         for block in &self.blocks {
             check_interrupt()?;
-            let y = block.qkv.plain(&block.norm1.plain(&x)?, None)?;
+            let y = block.qkv.plain(&block.norm1.forward_only(&x)?, None)?;
             let y = y.reshape((batch, length, 3, heads, dim / heads))?.permute((2, 0, 3, 1, 4))?;
             let part = |i: usize| -> Result<Tensor> { Ok(y.get(i)?.contiguous()?) };
             let (q, k, v) = (part(0)?, part(1)?, part(2)?);
@@ -180,7 +180,7 @@ impl Vit {
             let weights = softmax_last_dim(&(q.matmul(&k.t()?.contiguous()?)? * scale)?)?;
             let y = weights.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((tokens, dim))?;
             x = (x + scaled(block.out.plain(&y, None)?, &block.gamma1)?)?;
-            let y = block.fc1.plain(&block.norm2.plain(&x)?, None)?;
+            let y = block.fc1.plain(&block.norm2.forward_only(&x)?, None)?;
             let y = match self.config.mlp {
                 Mlp::Gelu { .. } => y.gelu_erf()?,
                 Mlp::SwiGlu { hidden } => {
@@ -190,6 +190,6 @@ impl Vit {
             x = (x + scaled(block.fc2.plain(&y, None)?, &block.gamma2)?)?;
         }
         let class = x.reshape((batch, length, dim))?.narrow(1, 0, 1)?.squeeze(1)?;
-        self.norm.plain(&class.contiguous()?)
+        self.norm.forward_only(&class.contiguous()?)
     }
 }

@@ -8,10 +8,11 @@
 
 use super::super::network::SpatialFormer;
 use super::super::plain::Training;
+use super::super::sequences::Sequences;
 use super::batch::{Hidden, TrainingBatch};
 use super::step::Pass;
 use crate::error::{Error, Result};
-use crate::nn::{Store, fused, relu};
+use crate::nn::{Linear, Store, fused, relu};
 use candle_core::backprop::GradStore;
 use candle_core::{D, Tensor, Var};
 use candle_nn::ops::log_softmax;
@@ -20,12 +21,17 @@ use std::collections::HashMap;
 /// Focal loss: the weight of what lies together, and how much what is easy counts less.
 const ALPHA: f64 = 0.25;
 
-/// The losses of a batch.
-pub(super) struct Losses<'a> {
+/// What a step lowers, and the way back from it.
+pub(super) struct Loss<'a> {
+    pub value: Tensor,
+    model: &'a SpatialFormer,
     /// The pass that was none of candle's operations, and the states that it made.
     pass: Option<(Pass<'a>, Var)>,
-    model: &'a SpatialFormer,
-    pub total: Tensor,
+}
+
+/// The losses of a batch.
+pub(super) struct Losses<'a> {
+    pub total: Loss<'a>,
     pub hidden: Tensor,
     /// None where nothing is known of any cell of the batch.
     pub together: Option<Tensor>,
@@ -52,23 +58,45 @@ impl SpatialFormer {
     ) -> Result<Losses<'a>> {
         let mut seen = batch.sequences.clone();
         seen.tokens.clone_from(&hidden.tokens);
-        match training.filter(|_| fused::usable(&self.embeddings)) {
-            Some(training) => {
-                let pass = Pass::new(self, training, seen)?;
-                let states = Var::from_tensor(&pass.states()?)?;
-                let losses = self.losses_of(batch, hidden, weights, states.as_tensor())?;
-                Ok(Losses { pass: Some((pass, states)), ..losses })
-            }
-            None => {
-                let mut passed = self.plain(&seen.padded(self.device())?, training, false)?;
-                let states = passed.hidden.pop();
-                let states = states.ok_or_else(|| Error::data("network", "has no layer"))?;
-                self.losses_of(batch, hidden, weights, &states)
-            }
-        }
+        let (states, pass) = self.trained_states(seen, training)?;
+        let losses = self.losses_of(batch, hidden, weights, &states)?;
+        Ok(Losses { total: Loss { pass, ..losses.total }, ..losses })
     }
 
-    /// The same from the last layer's states, `[batch, length, dim]`.
+    /// The cross-entropy of the classes of sequences, which a layer tells from the state of their first token.
+    pub(super) fn class_loss<'a>(
+        &'a self,
+        sequences: Sequences,
+        truth: &[u32],
+        head: &Linear,
+        training: &'a Training,
+    ) -> Result<Loss<'a>> {
+        let (states, pass) = self.trained_states(sequences, Some(training))?;
+        let first = states.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?;
+        let truth = Tensor::from_slice(truth, (truth.len(), 1), first.device())?;
+        let likely = log_softmax(&head.plain(&first, None)?, D::Minus1)?.gather(&truth, 1)?;
+        Ok(Loss { value: likely.mean_all()?.neg()?, model: self, pass })
+    }
+
+    /// The last layer's states, `[batch, length, dim]`, and the pass that made them if it was none of
+    /// candle's operations.
+    #[allow(clippy::type_complexity)]
+    fn trained_states<'a>(
+        &'a self,
+        seen: Sequences,
+        training: Option<&'a Training>,
+    ) -> Result<(Tensor, Option<(Pass<'a>, Var)>)> {
+        if let Some(training) = training.filter(|_| fused::usable(&self.embeddings)) {
+            let pass = Pass::new(self, training, seen)?;
+            let states = Var::from_tensor(&pass.states()?)?;
+            return Ok((states.as_tensor().clone(), Some((pass, states))));
+        }
+        let mut passed = self.plain(&seen.padded(self.device())?, true, training, false)?;
+        let states = passed.hidden.pop().ok_or_else(|| Error::data("network", "has no layer"))?;
+        Ok((states, None))
+    }
+
+    /// The losses of the last layer's states, `[batch, length, dim]`.
     pub(super) fn losses_of(
         &self,
         batch: &TrainingBatch,
@@ -98,7 +126,8 @@ impl SpatialFormer {
             total = (total + weighed(&loss, s_pairs, 1.0)?)?;
             pairs = Some(loss);
         }
-        Ok(Losses { pass: None, model: self, total, hidden: masked, together, pairs })
+        let total = Loss { value: total, model: self, pass: None };
+        Ok(Losses { total, hidden: masked, together, pairs })
     }
 
     /// The mean cross-entropy of hidden tokens.
@@ -157,8 +186,8 @@ impl SpatialFormer {
     }
 }
 
-impl Losses<'_> {
-    /// The gradients of `share` times the total, of the parameters of `store` that `learns` names. The
+impl Loss<'_> {
+    /// The gradients of `share` times the loss, of the parameters of `store` that `learns` names. The
     /// network's weights are those parameters or are made of them.
     pub(super) fn gradients(
         self,
@@ -175,7 +204,7 @@ impl Losses<'_> {
                 }
             }
         };
-        let graph = (&self.total * share)?.backward()?;
+        let graph = (&self.value * share)?.backward()?;
         insert_all(&mut all, &graph);
         let Some((pass, states)) = self.pass else { return Ok(all) };
         let Some(states) = graph.get(states.as_tensor()) else { return Ok(all) };

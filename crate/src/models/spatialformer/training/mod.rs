@@ -7,9 +7,11 @@
 //!
 //! TrainingSlide ─ PairRule ─> pairs ─> TrainingBatch ─ hide ─> losses ─> gradients ─> Trainer
 //! ```
-//! [`Sage`] makes of the same transcripts the table of genes that a network may begin with. [`Train`] is a whole training with pairs kept back to judge it by; [`Trainer`] one step, for batches of
-//! one's own.
+//! [`Sage`] makes of the same transcripts the table of genes that a network may begin with. [`Train`] is a whole
+//! training with pairs kept back to judge it by; [`Trainer`] one step, for batches of one's own. [`Annotate`]
+//! fine-tunes a network to name kinds of cells.
 
+mod annotate;
 mod batch;
 mod fit;
 mod losses;
@@ -24,6 +26,7 @@ mod tests;
 mod together;
 mod trainer;
 
+pub use annotate::{Annotate, AnnotateFit, Annotator};
 pub use batch::{TrainingBatch, TrainingCell};
 pub use fit::{Train, TrainFit};
 pub use neighbours::{CellPair, PairRule};

@@ -4,7 +4,7 @@
 //! same elements are dropped. What a gate, a normalisation or an attention makes is made again on the way
 //! back from what went into it, instead of being kept.
 
-use super::super::config::{AttentionLayout, KERNEL};
+use super::super::config::{AttentionLayout, KERNEL, SpatialFormerConfig};
 use super::super::network::{Affine, AttentionBlock, ConvBlock, SpatialFormer, Tail};
 use super::super::plain::{BATCH_EPSILON, Training};
 use super::super::sequences::Sequences;
@@ -153,10 +153,9 @@ impl<'a> Pass<'a> {
     fn learns_up_to(&self, layer: usize, learns: &dyn Fn(&str) -> bool) -> bool {
         self.model.weights().keys().any(|name| {
             let number = name.strip_prefix("encoder.layers.").and_then(|r| r.split('.').next());
-            let head = ["classifier_head.", "pair_head.", "adjprojector.", "log_sigma_"];
             let below = match number.and_then(|n| n.parse::<usize>().ok()) {
                 Some(i) => i <= layer,
-                None => !head.iter().any(|h| name.starts_with(h)),
+                None => !SpatialFormerConfig::is_head(name),
             };
             below && learns(name)
         })

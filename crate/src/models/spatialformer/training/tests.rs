@@ -6,7 +6,7 @@ use super::super::{AttentionLayout, SpatialFormer, SpatialFormerConfig, Vocabula
 use super::batch::Hidden;
 use super::losses::Weights;
 use super::*;
-use crate::anndata::{AnnData, Dense, Frame, Matrix};
+use crate::anndata::{AnnData, Column, Dense, Frame, Matrix};
 use crate::nn::Dropout;
 use crate::rng::Rng;
 use candle_core::{DType, Device, Tensor};
@@ -142,7 +142,7 @@ fn e5_the_blocks_one_by_one() {
     .unwrap();
     let x = &file["blk.x"];
     let mask = file["mask"].to_dtype(DType::F32).unwrap();
-    let mask = Mask::new(&model, &mask).unwrap();
+    let mask = Mask::new(&model, &mask, false, true).unwrap();
     let layer = &model.layers[0];
     let conv = layer.conv.plain(x, &mask, None, "").unwrap();
     near("convolution block", &conv, &file["convblock.postnorm.out"], 1e-5, 0.0);
@@ -232,7 +232,7 @@ fn e4_losses_every_gradient_and_three_steps() {
         let training = (mode == "train").then_some(&training);
         let losses = network.losses(&batch, &hidden, weigh, training).unwrap();
         for (name, loss) in [
-            ("total", &losses.total),
+            ("total", &losses.total.value),
             ("mlm", &losses.hidden),
             ("spa_focal", losses.together.as_ref().unwrap()),
             ("pair", losses.pairs.as_ref().unwrap()),
@@ -240,7 +240,7 @@ fn e4_losses_every_gradient_and_three_steps() {
             let apart = near(name, loss, &file[&format!("{mode}.{name}")], 0.0, 2e-5);
             println!("e4 {mode} {name}: {apart:.1e}");
         }
-        let gradients = losses.gradients(1.0, trainer.store(), &|_| true).unwrap();
+        let gradients = losses.total.gradients(1.0, trainer.store(), &|_| true).unwrap();
         let (mut compared, mut most) = (0, 0f64);
         for (name, _) in trainer.store().iter() {
             let Some(expected) = file.get(&format!("{mode}.grad.{name}")) else { continue };
@@ -401,11 +401,11 @@ fn the_fused_pass_has_the_plain_one_s_losses_and_gradients() {
                 let mut seen = batch.sequences.clone();
                 seen.tokens.clone_from(&hidden.tokens);
                 let padded = seen.padded(&Device::Cpu).unwrap();
-                let passed = network.plain(&padded, Some(&training[1]), false).unwrap();
+                let passed = network.plain(&padded, true, Some(&training[1]), false).unwrap();
                 let states = passed.hidden.last().unwrap();
                 let plain = network.losses_of(batch, &hidden, weigh, states).unwrap();
                 let what = format!("{attention:?} {dropout} {trained:?}");
-                near(&format!("{what}: total"), &fused.total, &plain.total, 0.0, 1e-5);
+                near(&format!("{what}: total"), &fused.total.value, &plain.total.value, 0.0, 1e-5);
                 for (a, b) in training[0].found.borrow().iter().zip(&*training[1].found.borrow()) {
                     assert_eq!(a.0, b.0);
                     near(&a.0, &a.1, &b.1, 1e-5, 1e-5);
@@ -413,7 +413,7 @@ fn the_fused_pass_has_the_plain_one_s_losses_and_gradients() {
                 }
                 let [fused, plain] = [fused, plain].map(|losses| {
                     let moves = |name: &str| trainer.moves(name);
-                    losses.gradients(0.5, trainer.store(), &moves).unwrap()
+                    losses.total.gradients(0.5, trainer.store(), &moves).unwrap()
                 });
                 let names = |all: &HashMap<String, Tensor>| {
                     let mut names: Vec<String> = all.keys().cloned().collect();
@@ -453,6 +453,62 @@ fn fine_tuning_moves_what_it_should() {
         assert!(same(still), "{trained:?}: {still} moved");
         // Statistics of a frozen layer follow the data all the same; kinds never learn.
         assert!(same("token_type_embeddings.weight"));
+    }
+}
+
+/// Cells of two kinds, each with genes of its own beside some that both have.
+fn two_kinds(n: usize) -> AnnData {
+    let mut rng = Rng::new(9);
+    let mut x = vec![0f32; n * 20];
+    for (i, cell) in x.chunks_exact_mut(20).enumerate() {
+        for (g, x) in cell.iter_mut().enumerate() {
+            let own = if i % 2 == 0 { 0..8 } else { 8..16 };
+            let level = if own.contains(&g) || g >= 16 { 6.0 } else { 1.0 };
+            *x = rng.poisson(level) as f32;
+        }
+    }
+    let names = |n: usize, what: &str| Frame::new((0..n).map(|i| format!("{what}{i}")).collect());
+    let x = Matrix::Dense(Dense::new(n, 20, x).unwrap());
+    let mut adata = AnnData::new(x, names(n, "cell"), names(20, "G")).unwrap();
+    let kinds = (0..n).map(|i| (i % 7 != 6).then(|| ["even", "odd"][i % 2].to_string())).collect();
+    adata.obs.insert("kind", Column::Str(kinds)).unwrap();
+    adata
+}
+
+#[test]
+fn a_network_learns_to_name_kinds_of_cells() {
+    let mut adata = two_kinds(120);
+    let vocabulary = Vocabulary::of_genes(adata.var.names());
+    let attention = AttentionLayout::Flash;
+    let tokens = vocabulary.len();
+    let config = SpatialFormerConfig { dim: 16, heads: 2, layers: 1, tokens, attention };
+    let model = SpatialFormer::random(config, 1, &Device::Cpu).unwrap();
+    let model = model.with_vocabulary(vocabulary).unwrap();
+    for trained in [Trained::LowRank(2), Trained::All] {
+        let annotate = Annotate::default().trained(trained).epochs(12).learning_rate(1e-2);
+        let fit = annotate.batch_size(8).seed(2).fit(&adata, "kind", &model).unwrap();
+        let judged = fit.judged.clone().unwrap();
+        assert!(judged.accuracy() > 0.9, "{trained:?}: {fit}");
+        assert!(fit.history.last() < fit.history.first());
+        // Cells without a kind are named, too.
+        fit.annotator.annotate(&mut adata, "found").unwrap();
+        let found = adata.obs_column("found").unwrap();
+        let right = (0..120).filter(|&i| found.text(i).as_deref() == Some(["even", "odd"][i % 2]));
+        assert!(right.count() > 108);
+        let likely = adata.obs_column("found_probability").unwrap();
+        assert!((0..120).all(|i| (0.5..=1.0).contains(&likely.text(i).unwrap().parse().unwrap())));
+    }
+    let same = Column::Str(vec![Some("one".into()); 120]);
+    adata.obs.insert("same", same).unwrap();
+    let annotate = Annotate::default();
+    for (annotate, label, expected) in [
+        (annotate.clone(), "nothing", "nothing"),
+        (annotate.clone(), "same", "two or more"),
+        (annotate.clone().epochs(0), "kind", "epochs"),
+        (annotate.kept_back(1.0), "kind", "kept_back"),
+    ] {
+        let e = annotate.fit(&adata, label, &model).unwrap_err().to_string();
+        assert!(e.contains(expected), "{e}");
     }
 }
 

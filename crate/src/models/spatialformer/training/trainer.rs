@@ -4,19 +4,24 @@
 use super::super::config::SpatialFormerConfig;
 use super::super::network::{SpatialFormer, fresh};
 use super::super::plain::Training;
+use super::super::sequences::Sequences;
 use super::batch::{Hidden, TrainingBatch};
-use super::losses::Weights;
+use super::losses::{Loss, Weights};
 use super::lowrank::LowRank;
 use super::schedule;
 use crate::error::{Error, Result};
-use crate::nn::{Adam, AdamConfig, Store};
-use crate::rng::Rng;
+use crate::nn::{Adam, AdamConfig, Linear, Store, to_array};
+use crate::rng::{Rng, hash};
 use candle_core::{Device, Tensor};
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use std::collections::HashMap;
 
 /// How far a batch moves the running statistics.
 const MOMENTUM: f64 = 0.05;
+
+/// The layer that tells classes of cells, where there is one.
+const CLASS_WEIGHT: &str = "classes.weight";
+const CLASS_BIAS: &str = "classes.bias";
 
 /// What a step depends on beside the data; the defaults are the published ones.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,6 +121,30 @@ impl Trainer {
         schedule: Schedule,
         seed: u64,
     ) -> Result<Self> {
+        Trainer::with(start, separator, trained, schedule, seed, None)
+    }
+
+    /// A trainer with a layer that tells classes of cells from the state of the first token.
+    pub(super) fn with_classes(
+        model: &SpatialFormer,
+        separator: u32,
+        trained: Trained,
+        schedule: Schedule,
+        seed: u64,
+        classes: usize,
+    ) -> Result<Self> {
+        let start = Start::From(Box::new(model.clone()));
+        Trainer::with(start, separator, trained, schedule, seed, Some(classes))
+    }
+
+    fn with(
+        start: Start,
+        separator: u32,
+        trained: Trained,
+        schedule: Schedule,
+        seed: u64,
+        classes: Option<usize>,
+    ) -> Result<Self> {
         schedule.check()?;
         let (config, mut store) = match start {
             Start::Fresh(config, device) => {
@@ -135,6 +164,11 @@ impl Trainer {
             Trained::LowRank(rank) => Some(LowRank::new(&config, rank, &mut store)?),
             _ => None,
         };
+        if let Some(classes) = classes {
+            let bound = (config.dim as f64).powf(-0.5);
+            store.uniform(CLASS_WEIGHT, &[classes, config.dim], bound)?;
+            store.zeros(CLASS_BIAS, &[classes])?;
+        }
         let adam = AdamConfig {
             learning_rate: schedule.learning_rate,
             weight_decay: schedule.weight_decay,
@@ -216,7 +250,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Data`] for a loss that is no number, naming the step; those of the device.
     pub fn learn(&mut self, batch: &TrainingBatch) -> Result<StepLoss> {
-        let mut rng = Rng::new(crate::rng::at(self.seed ^ 0x5350_4146, self.batches));
+        let mut rng = Rng::new(crate::rng::at(self.seed ^ hash("hidden tokens"), self.batches));
         let hidden = batch.hide(self.schedule.hidden, self.separator, self.config.tokens, &mut rng);
         self.learn_hidden(batch, &hidden, self.adam.steps())
     }
@@ -232,21 +266,44 @@ impl Trainer {
         let network = self.network()?;
         let weights = self.weights(step);
         let losses = network.losses(batch, hidden, weights, Some(&training))?;
-        let number = |t: &Tensor| -> Result<f64> {
-            Ok(f64::from(t.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?))
-        };
         let found = StepLoss {
-            total: number(&losses.total)?,
+            total: number(&losses.total.value)?,
             hidden: number(&losses.hidden)?,
             together: losses.together.as_ref().map(number).transpose()?.unwrap_or(f64::NAN),
             pairs: losses.pairs.as_ref().map(number).transpose()?.unwrap_or(f64::NAN),
         };
-        if !found.total.is_finite() {
-            let reason = format!("is {} at step {step}; lower the learning rate", found.total);
+        self.follow(losses.total, &training, found.total)?;
+        Ok(found)
+    }
+
+    /// Learns the classes of sequences; returns their cross-entropy.
+    pub(super) fn learn_classes(&mut self, sequences: Sequences, truth: &[u32]) -> Result<f64> {
+        let training = Training::new(self.seed, self.batches, self.schedule.dropout);
+        let network = self.network()?;
+        let tensor = |name| Ok::<_, Error>(self.store.get(name)?.as_tensor().clone());
+        let head = Linear::from_parts(tensor(CLASS_WEIGHT)?, tensor(CLASS_BIAS)?);
+        let loss = network.class_loss(sequences, truth, &head, &training)?;
+        let found = number(&loss.value)?;
+        self.follow(loss, &training, found)?;
+        Ok(found)
+    }
+
+    /// The layer that tells classes: classes × dim, classes.
+    pub(super) fn class_head(&self) -> Result<(Array2<f32>, Array1<f32>)> {
+        let bias = self.store.get(CLASS_BIAS)?.to_vec1::<f32>()?;
+        Ok((to_array(self.store.get(CLASS_WEIGHT)?)?, bias.into()))
+    }
+
+    /// Collects the gradients of a loss of this value; with the last of those that make a step, the weights
+    /// move.
+    fn follow(&mut self, loss: Loss, training: &Training, value: f64) -> Result<()> {
+        if !value.is_finite() {
+            let step = self.adam.steps();
+            let reason = format!("is {value} at step {step}; lower the learning rate");
             return Err(Error::data("the loss", reason));
         }
         let share = 1.0 / self.schedule.accumulate as f64;
-        let gradients = losses.gradients(share, &self.store, &|name| self.adam.moves(name))?;
+        let gradients = loss.gradients(share, &self.store, &|name| self.adam.moves(name))?;
         for (name, gradient) in gradients {
             let sum = match self.waiting.remove(&name) {
                 Some(before) => (before + gradient)?,
@@ -255,15 +312,15 @@ impl Trainer {
             self.waiting.insert(name, sum);
         }
         for (name, mean, variance) in training.found.borrow_mut().drain(..) {
-            self.follow(&format!("{name}.running_mean"), &mean)?;
-            self.follow(&format!("{name}.running_var"), &variance)?;
+            self.move_statistics(&format!("{name}.running_mean"), &mean)?;
+            self.move_statistics(&format!("{name}.running_var"), &variance)?;
         }
         self.batches += 1;
         self.waiting_batches += 1;
         if self.waiting_batches == self.schedule.accumulate {
             self.step()?;
         }
-        Ok(found)
+        Ok(())
     }
 
     fn weights(&self, step: usize) -> Weights {
@@ -274,7 +331,7 @@ impl Trainer {
     }
 
     /// Moves running statistics towards those of a batch.
-    fn follow(&self, name: &str, found: &Tensor) -> Result<()> {
+    fn move_statistics(&self, name: &str, found: &Tensor) -> Result<()> {
         let var = self.store.get(name)?;
         let old = var.as_detached_tensor();
         var.set(&((old * (1.0 - MOMENTUM))? + (found * MOMENTUM)?)?)?;
@@ -340,6 +397,10 @@ impl Trainer {
     }
 }
 
+fn number(t: &Tensor) -> Result<f64> {
+    Ok(f64::from(t.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?))
+}
+
 /// Where a training begins.
 pub enum Start {
     /// With fresh weights.
@@ -357,8 +418,7 @@ fn learns(config: &SpatialFormerConfig, trained: Trained, name: &str) -> bool {
     if fixed {
         return false;
     }
-    let heads = ["classifier_head.", "pair_head.", "adjprojector.", "log_sigma_"];
-    let head = heads.iter().any(|h| name.starts_with(h));
+    let head = SpatialFormerConfig::is_head(name) || [CLASS_WEIGHT, CLASS_BIAS].contains(&name);
     match trained {
         Trained::All => true,
         Trained::Heads => head,
