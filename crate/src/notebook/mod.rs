@@ -138,6 +138,34 @@ macro_rules! shows_itself {
 pub(crate) use shows_itself;
 shows_itself!(Bundle);
 
+/// What a result with `rows(&self) -> Vec<(&str, String)>` looks like: a title and a line a row, names in a
+/// column of `width` characters as text, a table as HTML; and [`shows_itself`].
+macro_rules! shows_rows {
+    ($ty:ty, $title:expr, $width:literal) => {
+        impl std::fmt::Display for $ty {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let title: fn(&$ty) -> &str = $title;
+                write!(f, "{}", title(self))?;
+                for (name, value) in self.rows() {
+                    write!(f, "\n  {name:<width$} {value}", width = $width)?;
+                }
+                Ok(())
+            }
+        }
+
+        impl $crate::notebook::Rich for $ty {
+            fn bundle(&self) -> $crate::Result<$crate::notebook::Bundle> {
+                let title: fn(&$ty) -> &str = $title;
+                let bundle = $crate::notebook::Bundle::new().text(self.to_string());
+                Ok(bundle.table(title(self), self.rows()))
+            }
+        }
+
+        $crate::notebook::shows_itself!($ty);
+    };
+}
+pub(crate) use shows_rows;
+
 /// Shows something now.
 ///
 /// # Errors

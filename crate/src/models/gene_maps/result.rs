@@ -7,11 +7,10 @@ use super::settings::{Settings, Task};
 use super::training::Course;
 use crate::anndata::{AnnData, Frame};
 use crate::error::Result;
-use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::notebook::shows_rows;
 use crate::progress;
 use ndarray::{Array2, Axis};
 use std::collections::HashMap;
-use std::fmt;
 
 /// A predicted gene map with how it was made. It shows itself as a short table.
 #[derive(Debug, Clone)]
@@ -214,19 +213,4 @@ fn names(adata: &AnnData, points: &Dense) -> Vec<String> {
     points.source.iter().zip(&points.is_spot).map(name).collect()
 }
 
-impl fmt::Display for GeneMapFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.method)?;
-        for (name, value) in self.rows() {
-            write!(f, "\n  {name:<12} {value}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Rich for GeneMapFit {
-    fn bundle(&self) -> Result<Bundle> {
-        Ok(Bundle::new().text(self.to_string()).table(self.method, self.rows()))
-    }
-}
-shows_itself!(GeneMapFit);
+shows_rows!(GeneMapFit, |fit| fit.method, 12);

@@ -1,6 +1,7 @@
 //! Sizes of a SpatialFormer, the names of its weights, and what they say of the sizes.
 
 use crate::error::{Error, Result};
+use crate::nn::fused::DistantHeads;
 use candle_core::Tensor;
 use std::collections::HashMap;
 
@@ -98,6 +99,16 @@ impl SpatialFormerConfig {
         let mut slopes = series(lower);
         slopes.extend(series(2 * lower).into_iter().step_by(2).take(self.heads - lower));
         slopes.into_iter().map(|s| s as f32).collect()
+    }
+
+    /// The attention of these sizes on the CPU, for the heads' own [`slopes`](Self::slopes).
+    pub(super) fn distant_heads<'a>(&self, slopes: &'a [f32]) -> DistantHeads<'a> {
+        DistantHeads {
+            width: self.width(),
+            scale: self.scale() as f32,
+            slopes,
+            per_head: self.attention == AttentionLayout::PerHead,
+        }
     }
 
     /// Whether a weight is part of a head, behind all layers, or weighs the losses of heads.

@@ -8,11 +8,10 @@ use super::vocabulary::Vocabulary;
 use crate::anndata::{AnnData, Dense, Matrix, Value};
 use crate::error::{Error, Result};
 use crate::models::kept::Kept;
-use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::notebook::shows_rows;
 use crate::progress::Progress;
 use ndarray::s;
 use sha2::{Digest, Sha256};
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -215,16 +214,6 @@ pub struct Embedded {
     pub seconds: f64,
 }
 
-impl fmt::Display for Embedded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpatialFormer embeddings")?;
-        for (name, value) in self.rows() {
-            write!(f, "\n  {name:<14} {value}")?;
-        }
-        Ok(())
-    }
-}
-
 impl Embedded {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let all = self.known_genes + self.unknown_genes.len();
@@ -245,12 +234,7 @@ impl Embedded {
     }
 }
 
-impl Rich for Embedded {
-    fn bundle(&self) -> Result<Bundle> {
-        Ok(Bundle::new().text(self.to_string()).table("SpatialFormer embeddings", self.rows()))
-    }
-}
-shows_itself!(Embedded);
+shows_rows!(Embedded, |_| "SpatialFormer embeddings", 14);
 
 /// Embeds each cell: `embed_data(…, mode="single")` of the released code.
 ///

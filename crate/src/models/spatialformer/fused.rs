@@ -1,13 +1,12 @@
 //! The pass on the CPU, in slices that are used again from block to block, over sequences without padding.
 
-use super::config::{AttentionLayout, KERNEL};
 use super::network::{AttentionBlock, ConvBlock, SpatialFormer, Tail};
 use super::plain::BATCH_EPSILON;
 use super::sequences::Sequences;
 use crate::error::Result;
 use crate::nn::LayerNorm;
 use crate::nn::fused::{
-    Activation, Convolution, DistantHeads, Norm, add_then_norm, dense, held, layer_norm, times_silu,
+    Activation, Convolution, Norm, add_then_norm, dense, held, layer_norm, times_silu, transposed,
 };
 use crate::progress::check_interrupt;
 use rayon::prelude::*;
@@ -101,13 +100,7 @@ impl Pass<'_> {
             .map(|(&w, &v)| w / (v + BATCH_EPSILON as f32).sqrt())
             .collect();
         let shift: Vec<f32> = (0..d).map(|c| bias[c] - mean[c] * factor[c]).collect();
-        let taps = held(&block.kernel)?;
-        let mut kernel = vec![0f32; KERNEL * d];
-        for c in 0..d {
-            for k in 0..KERNEL {
-                kernel[k * d + c] = taps[c * KERNEL + k];
-            }
-        }
+        let kernel = transposed(&held(&block.kernel)?, d);
         let conv = Convolution { kernel: &kernel, factor: &factor, shift: &shift };
         let convolved = &mut rest[..n * d];
         conv.forward(self.spans, gated, convolved);
@@ -124,12 +117,7 @@ impl Pass<'_> {
         let (w, b) = (held(&block.qkv.weight)?, held(&block.qkv.bias)?);
         let qkv = &mut self.wide[..n * 3 * d];
         dense((n, d, 3 * d), &self.x, &w, Some(&b), Activation::None, qkv);
-        let heads = DistantHeads {
-            width: config.width(),
-            scale: config.scale() as f32,
-            slopes: &self.slopes,
-            per_head: config.attention == AttentionLayout::PerHead,
-        };
+        let heads = config.distant_heads(&self.slopes);
         let (n, rows) = match keep {
             Keep::All => (n, usize::MAX),
             Keep::First => {

@@ -131,7 +131,7 @@ impl SpatialFormer {
         passed.hidden.iter().map(|layer| self.unpadded(layer, batch, Keep::All)).collect()
     }
 
-    fn tensor(&self, rows: ArrayView2<f32>) -> Result<Tensor> {
+    pub(super) fn tensor(&self, rows: ArrayView2<f32>) -> Result<Tensor> {
         let values: Vec<f32> = rows.iter().copied().collect();
         Ok(Tensor::from_vec(values, rows.dim(), self.device())?)
     }

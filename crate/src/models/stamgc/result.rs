@@ -2,10 +2,9 @@
 
 use super::losses::EpochLoss;
 use crate::error::Result;
-use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::notebook::shows_rows;
 use crate::tl;
 use ndarray::Array2;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How long each step took, in order.
@@ -160,22 +159,7 @@ impl StamgcFit {
     }
 }
 
-impl fmt::Display for StamgcFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "STAMGC")?;
-        for (name, value) in self.rows() {
-            write!(f, "\n  {name:<12} {value}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Rich for StamgcFit {
-    fn bundle(&self) -> Result<Bundle> {
-        Ok(Bundle::new().text(self.to_string()).table("STAMGC", self.rows()))
-    }
-}
-shows_itself!(StamgcFit);
+shows_rows!(StamgcFit, |_| "STAMGC", 12);
 
 /// A device's name as [`Device`](crate::nn::Device) writes it.
 pub(super) fn name(device: &candle_core::Device) -> String {

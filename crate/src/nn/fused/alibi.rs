@@ -79,10 +79,7 @@ impl DistantHeads<'_> {
                 let [q_at, k_at, v_at] = self.places(head);
                 gather(rows, 3 * width, k_at, w, keys);
                 gather(rows, 3 * width, v_at, w, values);
-                // Entry `padded - i + j` is for tokens i and j.
-                for (at, r) in ramp.iter_mut().enumerate() {
-                    *r = -slope * at.abs_diff(padded) as f32;
-                }
+                fall(slope, ramp);
                 for (i, out) in out.chunks_exact_mut(width).enumerate() {
                     let i = first + i;
                     let q = &rows[i * 3 * width + q_at..][..w];
@@ -92,6 +89,14 @@ impl DistantHeads<'_> {
                 }
             }
         });
+    }
+}
+
+/// Writes -slope · |distance| from -n to n into 2n numbers: entry n - i + j is for tokens i and j.
+pub(super) fn fall(slope: f32, ramp: &mut [f32]) {
+    let n = ramp.len() / 2;
+    for (at, r) in ramp.iter_mut().enumerate() {
+        *r = -slope * at.abs_diff(n) as f32;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::linear::add_up;
 use super::math::sigmoid;
+use super::parts;
 use super::simd::{fma, vectorised};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -61,17 +62,9 @@ pub(crate) fn convolve(
 ) {
     let taps = kernel.len() / width;
     let half = taps / 2;
-    let mut rest = y;
-    let parts: Vec<_> = spans
-        .iter()
-        .map(|span| {
-            let (part, after) = std::mem::take(&mut rest).split_at_mut(span.len() * width);
-            rest = after;
-            (&x[span.start * width..span.end * width], part)
-        })
-        .collect();
-    parts.into_par_iter().for_each(|(x, y)| {
-        let n = x.len() / width;
+    let parts: Vec<_> = spans.iter().zip(parts(spans, width, y)).collect();
+    parts.into_par_iter().for_each(|(span, y)| {
+        let (n, x) = (span.len(), &x[span.start * width..span.end * width]);
         for (t, y) in y.chunks_exact_mut(width).enumerate() {
             y.fill(0.0);
             let first = half.saturating_sub(t);

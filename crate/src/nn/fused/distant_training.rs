@@ -8,10 +8,10 @@
 //! size length × length is kept. Columns of a head lie along its tokens, so that vector instructions take
 //! keys whatever the width of a head.
 
-use super::alibi::DistantHeads;
+use super::alibi::{DistantHeads, fall};
 use super::math::exp;
 use super::simd::{LANES, added, fma, vectorised};
-use super::{drop_elements, with_scratch};
+use super::{drop_elements, parts, with_scratch};
 use crate::nn::Dropout;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -149,27 +149,11 @@ impl DistantHeads<'_> {
                 let [_, k_at, v_at] = self.places(head);
                 keys.gather(rows, stride, k_at);
                 values.gather(rows, stride, v_at);
-                // Entry `padded - i + j` is for tokens i and j.
-                for (at, r) in ramp.iter_mut().enumerate() {
-                    *r = -slope * at.abs_diff(padded) as f32;
-                }
+                fall(slope, ramp);
                 f(head, &keys, &values, ramp, [&mut *a, &mut *b, &mut *c]);
             }
         });
     }
-}
-
-/// The rows of each sequence, `width` numbers each.
-fn parts<'a>(
-    spans: &[Range<usize>],
-    width: usize,
-    mut rows: &'a mut [f32],
-) -> impl Iterator<Item = &'a mut [f32]> {
-    spans.iter().map(move |span| {
-        let (part, rest) = std::mem::take(&mut rows).split_at_mut(span.len() * width);
-        rows = rest;
-        part
-    })
 }
 
 vectorised! {

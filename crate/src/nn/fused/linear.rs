@@ -1,6 +1,7 @@
 //! y = dropout(relu(x Wᵀ + b)) in one product and one pass.
 
 use super::super::linear::Dropout;
+use super::dense::{dense_back, dense_weight};
 use super::simd::vectorised;
 use super::{Threads, elements, mat, matmul, output, slice};
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
@@ -101,13 +102,10 @@ impl LinearOp {
             })
             .collect();
         let bias = add_up(&sums, out);
-        let mut weight = vec![0f32; out * inner];
-        let (a, b) = (mat(&g, 1, out), mat(x, inner, 1));
-        matmul((out, n, inner), &mut weight, (inner, 1), false, a, b, Threads::Pool);
+        let weight = dense_weight((n, inner, out), &g, x);
         let input = self.input_gradient.then(|| {
             let mut input = vec![0f32; n * inner];
-            let (a, b) = (mat(&g, out, 1), mat(w, inner, 1));
-            matmul((n, out, inner), &mut input, (inner, 1), false, a, b, Threads::Pool);
+            dense_back((n, inner, out), &g, w, &mut input);
             input
         });
         LinearGradients { input, weight, bias }

@@ -49,7 +49,7 @@ pub(crate) use similarity::{ContrastOp, NeighbourOp, contrast, neighbour};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Whether the kernels here can work on `x`.
@@ -232,6 +232,26 @@ fn transpose(source: &[f32], rows: usize, columns: usize, target: &mut [f32], st
             target[c * stride + r] = source[r * columns + c];
         }
     }
+}
+
+/// A matrix of `rows` rows, transposed.
+pub(crate) fn transposed(matrix: &[f32], rows: usize) -> Vec<f32> {
+    let mut target = vec![0f32; matrix.len()];
+    transpose(matrix, rows, matrix.len() / rows, &mut target, rows);
+    target
+}
+
+/// The rows of each sequence, `width` numbers each.
+fn parts<'a>(
+    spans: &[Range<usize>],
+    width: usize,
+    mut rows: &'a mut [f32],
+) -> impl Iterator<Item = &'a mut [f32]> {
+    spans.iter().map(move |span| {
+        let (part, rest) = std::mem::take(&mut rows).split_at_mut(span.len() * width);
+        rows = rest;
+        part
+    })
 }
 
 thread_local! {

@@ -5,11 +5,10 @@ use super::{SpotGrid, expression};
 use crate::anndata::{AnnData, Frame, Select};
 use crate::error::{Error, Result};
 use crate::linalg::Real;
-use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::notebook::shows_rows;
 use crate::tl::correlate::pearson;
 use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
-use std::fmt;
 
 /// Options of scoring a predicted gene map; [`ScoreGeneMap::score`] compares arrays,
 /// [`score_gene_map`] a layer with X.
@@ -278,22 +277,7 @@ impl GeneMapScores {
     }
 }
 
-impl fmt::Display for GeneMapScores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gene map")?;
-        for (name, value) in self.rows() {
-            write!(f, "\n  {name:<16} {value}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Rich for GeneMapScores {
-    fn bundle(&self) -> Result<Bundle> {
-        Ok(Bundle::new().text(self.to_string()).table("Gene map", self.rows()))
-    }
-}
-shows_itself!(GeneMapScores);
+shows_rows!(GeneMapScores, |_| "Gene map", 16);
 
 #[cfg(test)]
 mod tests {

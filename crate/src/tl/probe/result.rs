@@ -1,8 +1,7 @@
 //! [`ProbeFit`]: what a linear probe found.
 
 use crate::anndata::{Column, Frame};
-use crate::error::Result;
-use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::notebook::shows_rows;
 use crate::tl::Classification;
 use std::fmt;
 
@@ -142,19 +141,4 @@ impl ProbeFit {
     }
 }
 
-impl fmt::Display for ProbeFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Linear probe")?;
-        for (name, value) in self.rows() {
-            write!(f, "\n  {name:<18} {value}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Rich for ProbeFit {
-    fn bundle(&self) -> Result<Bundle> {
-        Ok(Bundle::new().text(self.to_string()).table("Linear probe", self.rows()))
-    }
-}
-shows_itself!(ProbeFit);
+shows_rows!(ProbeFit, |_| "Linear probe", 18);

@@ -8,15 +8,17 @@
 use super::super::embed::{Origin, origin_of};
 use super::super::network::SpatialFormer;
 use super::super::sequences::Sequences;
+use super::fit::check;
 use super::trainer::{Schedule, Trained, Trainer};
 use crate::anndata::{AnnData, Categorical};
 use crate::error::{Error, Result};
-use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::nn::{Linear, to_array};
+use crate::notebook::shows_rows;
 use crate::progress::Progress;
 use crate::rng::{Rng, hash};
 use crate::tl::{Classification, classification};
-use ndarray::{Array1, Array2, Axis};
-use std::fmt;
+use candle_nn::ops::softmax_last_dim;
+use ndarray::{Array2, ArrayView1, s};
 use std::time::Instant;
 
 /// Fine-tuning to name the kind of each cell: a linear layer on the state of `<CLS>`, trained together with
@@ -105,7 +107,7 @@ impl Annotate {
     /// setting that cannot be; [`Error::Interrupted`].
     pub fn fit(&self, adata: &AnnData, label: &str, model: &SpatialFormer) -> Result<AnnotateFit> {
         let began = Instant::now();
-        self.check()?;
+        check(self.kept_back, [("batch_size", self.batch_size), ("epochs", self.epochs)])?;
         let column = adata.obs_column(label)?;
         let labels: Vec<_> = (0..column.len()).map(|i| column.text(i)).collect();
         // Kinds that no cell has are left out.
@@ -159,9 +161,8 @@ impl Annotate {
         }
         progress.finish();
         let network = trainer.finished()?.with_vocabulary(model.vocabulary()?.clone())?;
-        let (weight, bias) = trainer.class_head()?;
-        let annotator =
-            Annotator { model: network, origin: self.origin.clone(), classes, weight, bias };
+        let (origin, head) = (self.origin.clone(), trainer.class_head()?);
+        let annotator = Annotator { model: network, origin, classes, head };
         let judged = match back.is_empty() {
             true => None,
             false => {
@@ -175,19 +176,6 @@ impl Annotate {
         };
         let seconds = began.elapsed().as_secs_f64();
         Ok(AnnotateFit { annotator, history, learnt: learnt.len(), judged, seconds })
-    }
-
-    fn check(&self) -> Result<()> {
-        if !(0.0..1.0).contains(&self.kept_back) {
-            let reason = "must be a share from 0 to below 1";
-            return Err(Error::parameter("kept_back", self.kept_back, reason));
-        }
-        for (name, n) in [("batch_size", self.batch_size), ("epochs", self.epochs)] {
-            if n == 0 {
-                return Err(Error::parameter(name, n, "must be at least 1"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -224,9 +212,7 @@ pub struct Annotator {
     /// The kinds.
     pub classes: Vec<String>,
     origin: Origin,
-    /// Kinds × dim.
-    weight: Array2<f32>,
-    bias: Array1<f32>,
+    head: Linear,
 }
 
 impl Annotator {
@@ -258,14 +244,9 @@ impl Annotator {
         let mut progress = Progress::new("SpatialFormer cells", some.len() as u64);
         let mut first = 0;
         for part in some.chunks(64) {
-            let logits =
-                self.model.first_states(&cells.batch(part))?.dot(&self.weight.t()) + &self.bias;
-            for (mut row, logits) in all.rows_mut().into_iter().skip(first).zip(logits.rows()) {
-                let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                row.assign(&logits.mapv(|l| (l - largest).exp()));
-                let sum = row.sum();
-                row /= sum;
-            }
+            let states = self.model.tensor(self.model.first_states(&cells.batch(part))?.view())?;
+            let p = to_array(&softmax_last_dim(&self.head.plain(&states, None)?)?)?;
+            all.slice_mut(s![first..first + part.len(), ..]).assign(&p);
             first += part.len();
             progress.tick(part.len() as u64)?;
         }
@@ -275,8 +256,8 @@ impl Annotator {
 }
 
 /// The position of the largest number.
-fn likeliest(row: ndarray::ArrayView1<f32>) -> usize {
-    (0..row.len_of(Axis(0))).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+fn likeliest(row: ArrayView1<f32>) -> usize {
+    (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
 /// What fine-tuning gave.
@@ -313,19 +294,4 @@ impl AnnotateFit {
     }
 }
 
-impl fmt::Display for AnnotateFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpatialFormer fine-tuning")?;
-        for (name, value) in self.rows() {
-            write!(f, "\n  {name:<10} {value}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Rich for AnnotateFit {
-    fn bundle(&self) -> Result<Bundle> {
-        Ok(Bundle::new().text(self.to_string()).table("SpatialFormer fine-tuning", self.rows()))
-    }
-}
-shows_itself!(AnnotateFit);
+shows_rows!(AnnotateFit, |_| "SpatialFormer fine-tuning", 10);

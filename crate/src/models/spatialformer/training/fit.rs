@@ -10,7 +10,7 @@ use super::slide::TrainingSlide;
 use super::trainer::{Schedule, Start, StepLoss, Trained, Trainer};
 use crate::error::{Error, Result};
 use crate::io::write_safetensors;
-use crate::notebook::{Bundle, Rich, shows_itself};
+use crate::notebook::shows_rows;
 use crate::progress::Progress;
 use crate::rng::{Rng, hash};
 use crate::tl::roc_auc;
@@ -18,7 +18,6 @@ use candle_core::Tensor;
 use ndarray::Array2;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -194,17 +193,8 @@ impl Train {
         if slides.iter().all(TrainingSlide::is_empty) {
             return Err(Error::data("slides", "there is no cell to train on"));
         }
-        if !(0.0..1.0).contains(&self.kept_back) {
-            let reason = "must be a share from 0 to below 1";
-            return Err(Error::parameter("kept_back", self.kept_back, reason));
-        }
         let every = self.checkpoint.as_ref().map_or(1, |c| c.1);
-        for (name, n) in [("batch_size", self.batch_size), ("checkpoint", every)] {
-            if n == 0 {
-                return Err(Error::parameter(name, n, "must be at least 1"));
-            }
-        }
-        Ok(())
+        check(self.kept_back, [("batch_size", self.batch_size), ("checkpoint", every)])
     }
 
     /// Pairs to train on, in groups of one pair of neighbours and its others, and pairs to judge by.
@@ -285,6 +275,18 @@ impl Train {
             }
         }
         Ok(hash.finalize().to_vec())
+    }
+}
+
+/// Whether a share can be kept back, and whether numbers, by their names, are at least 1.
+pub(super) fn check(kept_back: f64, numbers: [(&'static str, usize); 2]) -> Result<()> {
+    if !(0.0..1.0).contains(&kept_back) {
+        let reason = "must be a share from 0 to below 1";
+        return Err(Error::parameter("kept_back", kept_back, reason));
+    }
+    match numbers.into_iter().find(|(_, n)| *n == 0) {
+        Some((name, n)) => Err(Error::parameter(name, n, "must be at least 1")),
+        None => Ok(()),
     }
 }
 
@@ -385,22 +387,7 @@ impl TrainFit {
     }
 }
 
-impl fmt::Display for TrainFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpatialFormer training")?;
-        for (name, value) in self.rows() {
-            write!(f, "\n  {name:<10} {value}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Rich for TrainFit {
-    fn bundle(&self) -> Result<Bundle> {
-        Ok(Bundle::new().text(self.to_string()).table("SpatialFormer training", self.rows()))
-    }
-}
-shows_itself!(TrainFit);
+shows_rows!(TrainFit, |_| "SpatialFormer training", 10);
 
 /// Writes the state of a training.
 fn save(path: &Path, identity: &[u8], trainer: &Trainer, history: &[StepLoss]) -> Result<()> {

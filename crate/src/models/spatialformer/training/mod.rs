@@ -14,6 +14,8 @@
 mod annotate;
 mod batch;
 mod fit;
+#[cfg(test)]
+mod golden_tests;
 mod losses;
 mod lowrank;
 mod neighbours;

@@ -10,9 +10,9 @@ use super::super::plain::{BATCH_EPSILON, Training};
 use super::super::sequences::Sequences;
 use crate::error::Result;
 use crate::nn::fused::{
-    Columns, DistantHeads, DroppedWeights, Gradient, Gradients, Norm, add_to, column_sums,
-    convolve, convolve_back, dense_back, dense_weight, drop_elements, gated, gated_back, held,
-    linear, norm_back, normed, silu_back, silu_of,
+    Columns, DroppedWeights, Gradient, Gradients, Norm, add_to, column_sums, convolve,
+    convolve_back, dense_back, dense_weight, drop_elements, gated, gated_back, held, linear,
+    norm_back, normed, silu_back, silu_of, transposed,
 };
 use crate::nn::{Dropout, Linear};
 use crate::progress::check_interrupt;
@@ -126,9 +126,10 @@ impl<'a> Pass<'a> {
         let mut g: Vec<f32> = rows.copied().collect();
         let mut back = Back { learns, gradients: Gradients::new() };
         let layers = std::mem::take(&mut self.layers);
+        let lowest = self.lowest(learns);
         for (i, (conv, attention)) in layers.into_iter().enumerate().rev() {
             // Below the lowest weight that learns nothing is asked for.
-            if !self.learns_up_to(i, learns) {
+            if lowest.is_none_or(|lowest| i + 1 < lowest) {
                 return Ok(back.gradients);
             }
             check_interrupt()?;
@@ -149,16 +150,14 @@ impl<'a> Pass<'a> {
         Ok(back.gradients)
     }
 
-    /// Whether the embeddings or one of the layers up to this learns.
-    fn learns_up_to(&self, layer: usize, learns: &dyn Fn(&str) -> bool) -> bool {
-        self.model.weights().keys().any(|name| {
-            let number = name.strip_prefix("encoder.layers.").and_then(|r| r.split('.').next());
-            let below = match number.and_then(|n| n.parse::<usize>().ok()) {
-                Some(i) => i <= layer,
-                None => !SpatialFormerConfig::is_head(name),
-            };
-            below && learns(name)
-        })
+    /// The lowest layer that learns, counted from 1; 0 are the embeddings.
+    fn lowest(&self, learns: &dyn Fn(&str) -> bool) -> Option<usize> {
+        let place = |name: &String| {
+            let layer = name.strip_prefix("encoder.layers.").and_then(|r| r.split('.').next());
+            layer.and_then(|i| i.parse::<usize>().ok()).map_or(0, |i| i + 1)
+        };
+        let names = self.model.weights().keys().filter(|n| !SpatialFormerConfig::is_head(n));
+        names.filter(|n| learns(n)).map(place).min()
     }
 
     fn dim(&self) -> usize {
@@ -209,7 +208,7 @@ impl<'a> Pass<'a> {
         let mut value = vec![0f32; x.len()];
         gated(&expanded, d, &mut value);
         let mut convolved = vec![0f32; x.len()];
-        convolve(&turned(&held(&block.kernel)?, d), d, &self.spans, &value, &mut convolved);
+        convolve(&transposed(&held(&block.kernel)?, d), d, &self.spans, &value, &mut convolved);
         let columns = Columns::of(&convolved, convolved.len() / d);
         let tensor = |v: &[f32]| Tensor::new(v, &Device::Cpu);
         let found = (tensor(&columns.mean)?, tensor(&columns.variance)?);
@@ -260,23 +259,13 @@ impl<'a> Pass<'a> {
         back.values(&block.norm.name, "bias", db);
         let mut value = vec![0f32; g.len()];
         gated(&trace.expanded, d, &mut value);
-        let kernel = turned(&held(&block.kernel)?, d);
+        let kernel = transposed(&held(&block.kernel)?, d);
         let mut d_value = vec![0f32; g.len()];
         let d_kernel = convolve_back(&kernel, d, &self.spans, &value, &g, &mut d_value);
-        back.values(&name, "conv.conv.conv.weight", turned(&d_kernel, KERNEL));
+        back.values(&name, "conv.conv.conv.weight", transposed(&d_kernel, KERNEL));
         let g = gated_back(&trace.expanded, d, &d_value);
         add_to(&mut dx, &back.linear(&format!("{name}.expand_conv"), &block.expand, &g, &trace.x)?);
         Ok(dx)
-    }
-
-    fn heads(&self) -> DistantHeads<'_> {
-        let config = &self.model.config;
-        DistantHeads {
-            width: config.width(),
-            scale: config.scale() as f32,
-            slopes: &self.slopes,
-            per_head: config.attention == AttentionLayout::PerHead,
-        }
     }
 
     /// Which weights of a layer's attention are dropped; the released call of the other arrangement drops
@@ -293,11 +282,12 @@ impl<'a> Pass<'a> {
         i: usize,
         x: Vec<f32>,
     ) -> Result<(Vec<f32>, AttentionTrace)> {
+        let heads = self.model.config.distant_heads(&self.slopes);
         let qkv = linear(&block.qkv, &x)?;
         let mut attended = vec![0f32; x.len()];
         match self.dropped_weights(i) {
-            Some(some) => self.heads().forward_dropped(&self.spans, some, &qkv, &mut attended),
-            None => self.heads().forward(&self.spans, usize::MAX, &qkv, &mut attended),
+            Some(some) => heads.forward_dropped(&self.spans, some, &qkv, &mut attended),
+            None => heads.forward(&self.spans, usize::MAX, &qkv, &mut attended),
         }
         let update = linear(&block.project, &attended)?;
         let (y, tail) = self.tail(&block.tail, &format!("{i}.attention"), &x, update)?;
@@ -317,8 +307,9 @@ impl<'a> Pass<'a> {
         let (mut dx, g) = self.tail_back(&block.tail, at, trace.tail, g, back)?;
         let g =
             back.linear(&format!("{name}.self_attn.proj"), &block.project, &g, &trace.attended)?;
+        let heads = self.model.config.distant_heads(&self.slopes);
         let mut d_qkv = vec![0f32; trace.qkv.len()];
-        self.heads().backward(&self.spans, self.dropped_weights(i), &trace.qkv, &g, &mut d_qkv);
+        heads.backward(&self.spans, self.dropped_weights(i), &trace.qkv, &g, &mut d_qkv);
         let g = back.linear(&format!("{name}.self_attn.qkv"), &block.qkv, &d_qkv, &trace.x)?;
         add_to(&mut dx, &g);
         Ok(dx)
@@ -440,11 +431,4 @@ fn scaled_sum(x: &[f32], update: &[f32], layer: &Affine) -> Result<Vec<f32>> {
         }
     }
     Ok(sum)
-}
-
-/// Rows of as many numbers as there will be rows: `[rows, columns]` → `[columns, rows]`, from a matrix
-/// of `rows` rows.
-fn turned(matrix: &[f32], rows: usize) -> Vec<f32> {
-    let columns = matrix.len() / rows;
-    (0..columns).flat_map(|c| (0..rows).map(move |r| matrix[r * columns + c])).collect()
 }

@@ -10,10 +10,10 @@ use super::losses::{Loss, Weights};
 use super::lowrank::LowRank;
 use super::schedule;
 use crate::error::{Error, Result};
-use crate::nn::{Adam, AdamConfig, Linear, Store, to_array};
+use crate::nn::{Adam, AdamConfig, Linear, Store};
 use crate::rng::{Rng, hash};
 use candle_core::{Device, Tensor};
-use ndarray::{Array1, Array2};
+use ndarray::Array2;
 use std::collections::HashMap;
 
 /// How far a batch moves the running statistics.
@@ -280,18 +280,17 @@ impl Trainer {
     pub(super) fn learn_classes(&mut self, sequences: Sequences, truth: &[u32]) -> Result<f64> {
         let training = Training::new(self.seed, self.batches, self.schedule.dropout);
         let network = self.network()?;
-        let tensor = |name| Ok::<_, Error>(self.store.get(name)?.as_tensor().clone());
-        let head = Linear::from_parts(tensor(CLASS_WEIGHT)?, tensor(CLASS_BIAS)?);
+        let head = self.class_head()?;
         let loss = network.class_loss(sequences, truth, &head, &training)?;
         let found = number(&loss.value)?;
         self.follow(loss, &training, found)?;
         Ok(found)
     }
 
-    /// The layer that tells classes: classes × dim, classes.
-    pub(super) fn class_head(&self) -> Result<(Array2<f32>, Array1<f32>)> {
-        let bias = self.store.get(CLASS_BIAS)?.to_vec1::<f32>()?;
-        Ok((to_array(self.store.get(CLASS_WEIGHT)?)?, bias.into()))
+    /// The layer that tells classes.
+    pub(super) fn class_head(&self) -> Result<Linear> {
+        let tensor = |name| Ok::<_, Error>(self.store.get(name)?.as_tensor().clone());
+        Ok(Linear::from_parts(tensor(CLASS_WEIGHT)?, tensor(CLASS_BIAS)?))
     }
 
     /// Collects the gradients of a loss of this value; with the last of those that make a step, the weights
