@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::notebook::{self, Bundle, DisplayHandle, escape_html};
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::sync::LazyLock;
@@ -216,10 +217,28 @@ fn seconds(s: f64) -> String {
 /// # Errors
 /// [`Error::Interrupted`].
 pub fn check_interrupt() -> Result<()> {
+    if UNDISTURBED.get() {
+        return Ok(());
+    }
+    #[cfg(test)]
+    tests::count_a_check()?;
     match *INTERRUPT {
         Some(flag) if flag.load(Ordering::Relaxed) => Err(Error::Interrupted),
         _ => Ok(()),
     }
+}
+
+thread_local! {
+    static UNDISTURBED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `f`, in which [`check_interrupt`] sees no interrupt on this thread: for the little that has to be done
+/// when one was seen.
+pub(crate) fn undisturbed<R>(f: impl FnOnce() -> R) -> R {
+    let before = UNDISTURBED.replace(true);
+    let result = f();
+    UNDISTURBED.set(before);
+    result
 }
 
 /// The flag that the process which runs cells sets on SIGINT and clears when a cell starts. It
@@ -256,8 +275,29 @@ pub fn peak_memory_mb() -> f64 {
 }
 
 #[cfg(test)]
+pub(crate) use tests::interrupted_after;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    thread_local! {
+        static CHECKS_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Calls `f`, which sees an interrupt at every check of this thread after so many.
+    pub(crate) fn interrupted_after<R>(checks: usize, f: impl FnOnce() -> R) -> R {
+        CHECKS_LEFT.set(Some(checks));
+        let result = f();
+        CHECKS_LEFT.set(None);
+        result
+    }
+
+    pub(super) fn count_a_check() -> Result<()> {
+        let Some(left) = CHECKS_LEFT.get() else { return Ok(()) };
+        CHECKS_LEFT.set(Some(left.saturating_sub(1)));
+        if left == 0 { Err(Error::Interrupted) } else { Ok(()) }
+    }
 
     #[test]
     fn the_line_reads_well() {

@@ -8,6 +8,7 @@ mod kept;
 pub mod spamcaf;
 pub mod spatialformer;
 pub mod stamgc;
+mod state;
 pub mod vit;
 
 pub use gene_maps::GeneMapFit;

@@ -22,7 +22,7 @@ pub use adam::{Adam, AdamConfig};
 pub use device::Device;
 pub use linear::{Dropout, Linear, relu, unit_rows};
 pub use losses::{
-    contrastive_loss, contrastive_loss_plain, neighbour_loss, neighbour_loss_plain,
+    Pairs, contrastive_loss, contrastive_loss_plain, neighbour_loss, neighbour_loss_plain,
     reconstruction_loss, reconstruction_loss_plain,
 };
 pub use norm::{BATCH_EPSILON, BatchNorm, LayerNorm};

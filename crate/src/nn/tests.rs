@@ -76,7 +76,7 @@ fn fused_contrast_equals_plain() {
         let labels = Arc::new((0..n).map(|_| rng.below(4) as u32).collect::<Vec<_>>());
         compare(
             &[&z],
-            |t| contrastive_loss(&t[0], &g, &labels),
+            |t| contrastive_loss(&t[0], &g, &labels, Pairs::Exact),
             |t| contrastive_loss_plain(&t[0], &g, &labels),
         );
     }
@@ -87,7 +87,11 @@ fn fused_neighbour_loss_equals_plain() {
     for (n, d) in [(10, 3), (192, 8), (193, 16), (450, 24), (800, 64)] {
         let mut rng = Rng::new(n as u64);
         let (x, g) = (normal(&mut rng, (n, d)), graph(&mut rng, n));
-        compare(&[&x], |t| neighbour_loss(&t[0], &g), |t| neighbour_loss_plain(&t[0], &g));
+        compare(
+            &[&x],
+            |t| neighbour_loss(&t[0], &g, Pairs::Exact),
+            |t| neighbour_loss_plain(&t[0], &g),
+        );
     }
 }
 
@@ -158,10 +162,88 @@ fn rows_of_zeros_pass_nothing_back_and_stay_finite() {
     let z = normal(&mut rng, (20, 4));
     let mask = Tensor::from_iter((0..20).map(|i| f32::from(i != 7)), &Device::Cpu).unwrap();
     let z = z.broadcast_mul(&mask.unsqueeze(1).unwrap()).unwrap();
-    let a = evaluate(&[&z], DType::F32, |t| contrastive_loss(&t[0], &g, &labels));
-    let b = evaluate(&[&z], DType::F32, |t| neighbour_loss(&t[0], &g));
-    for parts in [a, b] {
-        assert!(parts.iter().flatten().all(|x| x.is_finite()));
-        assert!(parts[1][28..32].iter().all(|&x| x == 0.0));
+    for pairs in [Pairs::Exact, Pairs::Quadratic] {
+        for dtype in [DType::F32, DType::F64] {
+            let a = evaluate(&[&z], dtype, |t| contrastive_loss(&t[0], &g, &labels, pairs));
+            let b = evaluate(&[&z], dtype, |t| neighbour_loss(&t[0], &g, pairs));
+            for parts in [a, b] {
+                assert!(parts.iter().flatten().all(|x| x.is_finite()));
+                assert!(parts[1][28..32].iter().all(|&x| x == 0.0));
+            }
+        }
+    }
+}
+
+/// Two calls that should agree to rounding, in `f64`, which no kernel takes.
+fn same_in_f64(
+    x: &Tensor,
+    a: impl Fn(&[Tensor]) -> crate::Result<Tensor>,
+    b: impl Fn(&[Tensor]) -> crate::Result<Tensor>,
+) {
+    let (a, b) = (evaluate(&[x], DType::F64, a), evaluate(&[x], DType::F64, b));
+    for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+        assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+    }
+}
+
+#[test]
+fn losses_in_blocks_equal_plain() {
+    for (n, d) in [(10, 3), (193, 16)] {
+        let mut rng = Rng::new(n as u64);
+        let (z, g) = (normal(&mut rng, (n, d)), graph(&mut rng, n));
+        let labels = Arc::new((0..n).map(|_| rng.below(4) as u32).collect::<Vec<_>>());
+        same_in_f64(
+            &z,
+            |t| contrastive_loss(&t[0], &g, &labels, Pairs::Exact),
+            |t| contrastive_loss_plain(&t[0], &g, &labels),
+        );
+        same_in_f64(
+            &z,
+            |t| neighbour_loss(&t[0], &g, Pairs::Exact),
+            |t| neighbour_loss_plain(&t[0], &g),
+        );
+    }
+}
+
+#[test]
+fn fused_moments_equal_those_of_tensors() {
+    // More rows than one task takes; a label without rows; all rows of one label.
+    for (n, d, labels) in [(10, 3, 4), (450, 24, 4), (5_000, 16, 2), (60, 8, 1)] {
+        let mut rng = Rng::new(n as u64);
+        let (z, g) = (normal(&mut rng, (n, d)).abs().unwrap(), graph(&mut rng, n));
+        let labels = Arc::new((0..n).map(|_| 2 * rng.below(labels) as u32).collect::<Vec<_>>());
+        if labels.iter().any(|&l| l != 0) {
+            let loss = |t: &[Tensor]| contrastive_loss(&t[0], &g, &labels, Pairs::Quadratic);
+            compare(&[&z], loss, loss);
+        }
+        let loss = |t: &[Tensor]| neighbour_loss(&t[0], &g, Pairs::Quadratic);
+        compare(&[&z], loss, loss);
+    }
+}
+
+#[test]
+fn quadratics_stay_within_their_bounds() {
+    use super::losses::{EXP, SOFTPLUS};
+    for i in 0..=1000 {
+        let c = f64::from(i) / 1000.0;
+        let at = |q: [f64; 3]| q[0] + q[1] * c + q[2] * c * c;
+        assert!((at(EXP) - c.exp()).abs() < 0.0088, "exp({c})");
+        assert!((at(SOFTPLUS) - c.exp().ln_1p()).abs() < 0.0003, "softplus({c})");
+    }
+    let mut rng = Rng::new(3);
+    let (n, d) = (400, 16);
+    let (z, g) = (normal(&mut rng, (n, d)).relu().unwrap(), graph(&mut rng, n));
+    let labels = Arc::new((0..n).map(|_| rng.below(4) as u32).collect::<Vec<_>>());
+    let both = |pairs| {
+        let a = evaluate(&[&z], DType::F32, |t| contrastive_loss(&t[0], &g, &labels, pairs));
+        let b = evaluate(&[&z], DType::F32, |t| neighbour_loss(&t[0], &g, pairs));
+        [a, b]
+    };
+    let parts = both(Pairs::Exact).into_iter().zip(both(Pairs::Quadratic)).zip([0.009, 0.0003]);
+    for ((exact, near), bound) in parts {
+        assert!((exact[0][0] - near[0][0]).abs() < bound);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let (a, b) = (&exact[1], &near[1]);
+        assert!(dot(a, b) > 0.99 * (dot(a, a) * dot(b, b)).sqrt(), "the gradient turns");
     }
 }

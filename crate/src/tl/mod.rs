@@ -23,6 +23,7 @@ mod metrics;
 mod perplexity;
 mod probe;
 mod rank_genes;
+mod refine;
 mod ridge;
 mod score_genes;
 mod source;
@@ -64,6 +65,7 @@ pub use rank_genes::{
     CorrMethod, FilterRankedGenes, RankGenes, RankGenesDf, RankMethod, filter_rank_genes_groups,
     rank_genes_groups, rank_genes_groups_df,
 };
+pub use refine::{Refine, refine_labels};
 pub use ridge::{Ridge, RidgeFit};
 pub use score_genes::{ScoreGenes, ScoredGenes, score_genes, score_genes_cell_cycle};
 pub use trustworthiness::trustworthiness;

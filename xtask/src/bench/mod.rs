@@ -58,7 +58,8 @@ impl Options {
 pub fn bench(args: &[String]) -> Result<ExitCode> {
     let networks = models::CASES.map(|(case, _)| case);
     let official = ["spatialformer-embed", "spatialformer-perturb"];
-    let groups = [&toolbox::GROUPS[..], &networks, &official].concat().join(", ");
+    let stamgc = models::STAMGC.map(|(case, _)| case);
+    let groups = [&toolbox::GROUPS[..], &networks, &official, &stamgc].concat().join(", ");
     let Some(group) = args.first() else {
         bail!("bench takes the name of a group of cases: io, {groups}, or all");
     };
@@ -69,11 +70,13 @@ pub fn bench(args: &[String]) -> Result<ExitCode> {
             toolbox::toolbox(&toolbox::GROUPS, &options)?;
             models::models(&networks, &options)?;
             models::spatialformer(&official, &options)?;
+            models::stamgc(&stamgc, &options)?;
             io::io(&options)
         }
         name if toolbox::GROUPS.contains(&name) => toolbox::toolbox(&[name], &options),
         name if networks.contains(&name) => models::models(&[name], &options),
         name if official.contains(&name) => models::spatialformer(&[name], &options),
+        name if stamgc.contains(&name) => models::stamgc(&[name], &options),
         _ => bail!("bench takes the name of a group of cases: io, {groups}, or all"),
     }
 }

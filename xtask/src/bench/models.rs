@@ -1,9 +1,14 @@
 //! `cargo xtask bench vit-encode|histosge-train|spamcaf-train`: networks beside PyTorch;
-//! `spatialformer-embed|spatialformer-perturb`: SpatialFormer beside the official package.
+//! `spatialformer-embed|spatialformer-perturb`: SpatialFormer beside the official package;
+//! `stamgc-preprocess|stamgc-train`: STAMGC beside a program that does what its published code does.
 
 use super::{Found, Options, Sides};
-use anyhow::Result;
-use std::process::ExitCode;
+use crate::tools::{run, say, target_dir};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+const ENVIRONMENT: (&str, &str) = ("models", "crate/benches/python/requirements-models.txt");
 
 /// The cases, which are groups of their own, and what the two sides' results are held against: the sum of
 /// the features; the loss of the fourth epoch, where SpaMCAF's dropout draws other numbers.
@@ -14,8 +19,7 @@ pub(super) const CASES: [(&str, Found); 3] = [
 ];
 
 pub(super) fn models(groups: &[&str], options: &Options) -> Result<ExitCode> {
-    let environment = ("models", "crate/benches/python/requirements-models.txt");
-    let sides = Sides::build("bench-models", "models.py", environment)?;
+    let sides = Sides::build("bench-models", "models.py", ENVIRONMENT)?;
     for (case, found) in CASES {
         if groups.contains(&case) && case.contains(&options.only) {
             sides.compare(options, case, case, &[], found)?;
@@ -42,4 +46,33 @@ pub(super) fn spatialformer(groups: &[&str], options: &Options) -> Result<ExitCo
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The cases of STAMGC: the sum of what preprocessing made; the last loss, which two initialisations share.
+pub(super) const STAMGC: [(&str, Found); 2] =
+    [("stamgc-preprocess", Found::Equal(1e-4)), ("stamgc-train", Found::Equal(0.01))];
+
+pub(super) fn stamgc(groups: &[&str], options: &Options) -> Result<ExitCode> {
+    let sides = Sides::build("bench-stamgc", "stamgc.py", ENVIRONMENT)?;
+    let slide = slide(&sides)?;
+    for (case, found) in STAMGC {
+        if groups.contains(&case) && case.contains(&options.only) {
+            sides.compare(options, case, case, &[&slide], found)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The slide that `SPATIALKIT_SLIDE` names (an h5ad file with raw counts and layers in
+/// `obs["layer_guess"]`), or the built-in tissue.
+fn slide(sides: &Sides) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("SPATIALKIT_SLIDE") {
+        return Ok(path.into());
+    }
+    say("no SPATIALKIT_SLIDE: measuring on the built-in tissue");
+    let folder = target_dir().join("bench");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {folder:?}"))?;
+    let path = folder.join("stamgc.h5ad");
+    run(Command::new(&sides.ours).arg("slide").arg(&path), "writing the slide")?;
+    Ok(path)
 }

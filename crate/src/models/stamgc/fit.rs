@@ -1,17 +1,20 @@
-//! [`Stamgc::fit`]: the whole method on one slide.
+//! [`Stamgc::fit`]: the whole method on a slide, or on several as one.
 
 use super::graph::spot_graph;
+use super::losses::EpochLoss;
 use super::network::NetworkConfig;
-use super::params::{Smoothing, Stamgc};
+use super::params::{Clustering, Smoothing, Stamgc};
 use super::result::{StamgcFit, Timings};
 use super::train::{TrainConfig, Trainer, TrainingData};
 use crate::anndata::{AnnData, Categorical, Map, Value, Values};
-use crate::error::Result;
-use crate::linalg::gaussian_smooth;
-use crate::linalg::{PcaSolver, Real, pca};
+use crate::error::{Error, Result};
+use crate::io::read_checkpoint;
+use crate::linalg::{PcaSolver, Real, gaussian_smooth, pca};
+use crate::nn::to_array;
 use crate::progress::{self, Progress};
-use crate::tl::KMeans;
+use crate::tl::{KMeans, Mclust};
 use ndarray::{Array2, ArrayView2, Axis};
+use sha2::{Digest, Sha256};
 
 /// Principal components, at most, of what is clustered.
 const COMPONENTS: usize = 20;
@@ -30,8 +33,15 @@ impl Stamgc {
     /// | slot | content |
     /// |---|---|
     /// | `obs["domain"]` | categories `1` to `n_domains`; missing for spots that were left out |
-    /// | `obsm["X_stamgc"]` | the embedding, spots × `out`, `float32`; NaN for spots left out |
-    /// | `uns["stamgc"]` | `params`, and the `losses` of each epoch |
+    /// | `obsm["X_stamgc"]` | the embedding z, spots × `out`, `float32`; NaN for spots left out |
+    /// | `obsm["X_stamgc_fused"]` | what the perceptrons make of it, likewise |
+    /// | `uns["stamgc"]` | `params`, the `losses` of each epoch, and `genes` |
+    ///
+    /// and with [`keep_expression`](Stamgc::keep_expression) `obsm["stamgc_smoothed"]` and
+    /// `obsm["stamgc_reconstructed"]`, spots × genes.
+    ///
+    /// Coordinates may have three dimensions. With [`slices`](Stamgc::slices) smoothing goes over all spots,
+    /// wherever [`join`](Stamgc::join) has put them, and each slice has a graph of its own.
     ///
     /// The counts stay as they are. The embedding has the same bits for the same seed on the same
     /// machine, whatever the number of threads.
@@ -44,6 +54,13 @@ impl Stamgc {
     /// [`Error::Device`](crate::Error::Device); [`Error::Interrupted`](crate::Error::Interrupted).
     /// The data are unchanged then.
     pub fn fit(&self, adata: &mut AnnData) -> Result<StamgcFit> {
+        let fit = self.find(adata)?;
+        self.write(adata, &fit)?;
+        Ok(fit)
+    }
+
+    /// As [`fit`](Stamgc::fit), without writing.
+    pub(super) fn find(&self, adata: &AnnData) -> Result<StamgcFit> {
         self.check()?;
         let device = self.device.open()?;
         let coordinates = adata.spatial()?;
@@ -53,15 +70,9 @@ impl Stamgc {
         let mut bar = Progress::new("STAMGC", self.epochs as u64);
 
         bar.message("selecting and scaling genes");
-        let features = timings.time("genes", || self.features(adata))?;
+        let features = timings.time("genes", || self.features(adata, &used))?;
         progress::check_interrupt()?;
-        let genes = features.genes;
-        // Scaled over all spots; only those used go on.
-        let values = if used.len() == adata.n_obs() {
-            features.values
-        } else {
-            features.values.select(Axis(0), &used)
-        };
+        let (values, genes) = (features.values, features.genes);
         let coordinates = coordinates.select(Axis(0), &used);
 
         bar.message("smoothing expression");
@@ -70,10 +81,15 @@ impl Stamgc {
         progress::check_interrupt()?;
         bar.message("building the graph");
         let graph = timings.time("graph", || {
-            spot_graph(coordinates.view(), smooth.view(), self.n_neighbors, self.n_pruning)
+            let (k, pruning) = (self.n_neighbors, self.n_pruning);
+            match self.slices_of(adata, &used)? {
+                Some(slices) => slices.graph(coordinates.view(), smooth.view(), k, pruning),
+                None => spot_graph(coordinates.view(), smooth.view(), k, pruning),
+            }
         })?;
-        let pseudo = timings.time("pseudo labels", || self.cluster(smooth.view()))?;
-        drop(smooth);
+        let pseudo =
+            timings.time("pseudo labels", || self.cluster(smooth.view(), Clustering::KMeans))?;
+        let smooth = self.keep_expression.then_some(smooth);
         progress::check_interrupt()?;
 
         let (n_edges, n_pruned) =
@@ -85,24 +101,27 @@ impl Stamgc {
             learning_rate: self.learning_rate,
             weight_decay: self.weight_decay,
             seed: self.seed,
+            pairs: self.pairs,
         };
         bar.message("");
-        let (z, history) = timings.time("training", || -> Result<_> {
+        let run = self.run(values.view(), coordinates.view(), &pseudo);
+        let (trainer, history) = timings.time("training", || -> Result<_> {
             let data = TrainingData::new(values, graph.pruned, labels, &device)?;
             let mut trainer = Trainer::new(network, data, config)?;
-            let mut history = Vec::with_capacity(self.epochs);
-            for _ in 0..self.epochs {
-                let loss = trainer.step()?;
-                bar.metric("loss", loss.total);
-                bar.tick(1)?;
-                history.push(loss);
-            }
-            Ok((trainer.z()?, history))
+            let history = self.train(&mut trainer, &run, &mut bar)?;
+            Ok((trainer, history))
         })?;
-        let domains = timings.time("clustering", || self.cluster(z.view()))?;
+        let embeddings = trainer.embed()?;
+        let z = to_array(&embeddings.z)?;
+        let domains = timings.time("clustering", || self.cluster(z.view(), self.clustering))?;
+        let expression = match smooth {
+            Some(smooth) => Some([smooth, trainer.reconstruct(&embeddings.z)?]),
+            None => None,
+        };
+        let weights = trainer.weights()?;
         bar.finish();
 
-        let fit = StamgcFit {
+        Ok(StamgcFit {
             history,
             timings,
             n_spots: adata.n_obs(),
@@ -110,6 +129,9 @@ impl Stamgc {
             domains,
             pseudo_labels: pseudo,
             z,
+            fused: to_array(&embeddings.fused)?,
+            expression,
+            weights,
             genes,
             sigma,
             n_edges,
@@ -118,30 +140,108 @@ impl Stamgc {
             seed: self.seed,
             device: super::result::name(&device),
             peak_memory_mb: progress::peak_memory_mb(),
-        };
-        self.write(adata, &fit)?;
-        Ok(fit)
+        })
     }
 
-    /// Principal components, then k-means; clusters from 1.
-    fn cluster<T: Real>(&self, x: ArrayView2<T>) -> Result<Vec<usize>> {
-        let components = COMPONENTS.min(x.nrows()).min(x.ncols());
-        let scores = pca(x, components, PcaSolver::Auto, self.seed)?.scores;
-        let kmeans = KMeans::new(self.n_domains).n_init(self.n_init).seed(self.seed);
-        Ok(kmeans.fit(scores.view())?.labels.into_iter().map(|l| l + 1).collect())
-    }
-
-    fn write(&self, adata: &mut AnnData, fit: &StamgcFit) -> Result<()> {
-        let mut codes = vec![-1; fit.n_spots];
-        let mut z = Array2::from_elem((fit.n_spots, fit.z.ncols()), f32::NAN);
-        for ((&i, &domain), row) in fit.used.iter().zip(&fit.domains).zip(fit.z.rows()) {
-            codes[i] = domain as i32 - 1;
-            z.row_mut(i).assign(&row);
+    /// Trains from where the checkpoint left off, or from the beginning, and returns the losses.
+    fn train(
+        &self,
+        trainer: &mut Trainer,
+        run: &[u8],
+        bar: &mut Progress,
+    ) -> Result<Vec<EpochLoss>> {
+        if let Some(path) = &self.start {
+            let expected = trainer.store().iter().map(|(name, var)| (name, var.dims().to_vec()));
+            let tensors = read_checkpoint(path)?.state_dict()?;
+            trainer.store().load_tensors(&tensors.into_exactly(&expected.collect::<Vec<_>>())?)?;
         }
+        let mut history = match &self.checkpoint {
+            Some(path) => trainer.resume(path, run)?,
+            None => Vec::new(),
+        };
+        if history.len() > self.epochs {
+            let reason = format!("the checkpoint is of {} epochs already", history.len());
+            return Err(Error::parameter("epochs", self.epochs, reason));
+        }
+        bar.tick(history.len() as u64)?;
+        while history.len() < self.epochs {
+            let loss = trainer.step()?;
+            history.push(loss);
+            bar.metric("loss", loss.total);
+            let ticked = bar.tick(1);
+            let done = history.len();
+            let due = done == self.epochs || done.is_multiple_of(self.checkpoint_every);
+            if let Some(path) = &self.checkpoint
+                && (due || ticked.is_err())
+            {
+                trainer.save(path, run, &history)?;
+            }
+            ticked?;
+        }
+        Ok(history)
+    }
+
+    /// What a training is a training of: its settings but the number of epochs, and its data.
+    fn run(
+        &self,
+        values: ArrayView2<f32>,
+        coordinates: ArrayView2<f64>,
+        pseudo: &[usize],
+    ) -> [u8; 32] {
+        let of = Stamgc {
+            epochs: 0,
+            device: crate::nn::Device::Auto,
+            checkpoint: None,
+            checkpoint_every: 1,
+            clustering: Clustering::KMeans,
+            domain_key: String::new(),
+            keep_expression: false,
+            ..self.clone()
+        };
+        let mut hash = Sha256::new();
+        hash.update(format!("{of:?} {:?}", values.dim()));
+        values.iter().for_each(|v| hash.update(v.to_le_bytes()));
+        coordinates.iter().for_each(|v| hash.update(v.to_le_bytes()));
+        pseudo.iter().for_each(|&l| hash.update((l as u64).to_le_bytes()));
+        hash.finalize().into()
+    }
+
+    /// Principal components, then clusters from 1.
+    fn cluster<T: Real>(&self, x: ArrayView2<T>, clustering: Clustering) -> Result<Vec<usize>> {
+        let scores = components(x, self.seed)?;
+        match clustering {
+            Clustering::KMeans => {
+                let kmeans = KMeans::new(self.n_domains).n_init(self.n_init).seed(self.seed);
+                Ok(kmeans.fit(scores.view())?.labels.into_iter().map(|l| l + 1).collect())
+            }
+            Clustering::Mclust => {
+                let mixture = Mclust::new(self.n_domains).seed(self.seed);
+                Ok(mixture.fit(scores.view())?.classification)
+            }
+        }
+    }
+
+    pub(super) fn write(&self, adata: &mut AnnData, fit: &StamgcFit) -> Result<()> {
+        let mut codes = vec![-1; fit.n_spots];
+        for (&i, &domain) in fit.used.iter().zip(&fit.domains) {
+            codes[i] = domain as i32 - 1;
+        }
+        let of_all = |used: &Array2<f32>| {
+            let mut all = Array2::from_elem((fit.n_spots, used.ncols()), f32::NAN);
+            for (&i, row) in fit.used.iter().zip(used.rows()) {
+                all.row_mut(i).assign(&row);
+            }
+            all
+        };
         let categories = (1..=self.n_domains).map(|d| d.to_string()).collect();
         let domains = Categorical { codes, categories, typed: None, ordered: false };
         adata.obs.insert(&self.domain_key, domains)?;
-        adata.obsm.insert("X_stamgc".into(), z.into());
+        adata.obsm.insert("X_stamgc".into(), of_all(&fit.z).into());
+        adata.obsm.insert("X_stamgc_fused".into(), of_all(&fit.fused).into());
+        if let Some([smoothed, reconstructed]) = &fit.expression {
+            adata.obsm.insert("stamgc_smoothed".into(), of_all(smoothed).into());
+            adata.obsm.insert("stamgc_reconstructed".into(), of_all(reconstructed).into());
+        }
         adata.uns.insert("stamgc".into(), self.record(fit).into());
         Ok(())
     }
@@ -172,6 +272,8 @@ impl Stamgc {
             ("dropout", Value::float(self.network.dropout)),
             ("n_init", int(self.n_init)),
             ("device", Value::from(fit.device.as_str())),
+            ("pairs", Value::from(format!("{:?}", self.pairs).to_lowercase())),
+            ("clustering", Value::from(format!("{:?}", self.clustering).to_lowercase())),
         ] {
             params.insert(name.into(), value);
         }
@@ -180,8 +282,17 @@ impl Stamgc {
         }
         let array = |v: Vec<f64>| Value::Array { shape: vec![v.len()], values: Values::F64(v) };
         let losses: Map<Value> = fit.losses().into_iter().map(|(k, v)| (k, array(v))).collect();
-        [("params".to_string(), params.into()), ("losses".to_string(), losses.into())]
-            .into_iter()
-            .collect()
+        let genes = Value::strings(fit.genes.iter().cloned());
+        let entries = [("params", params.into()), ("losses", losses.into()), ("genes", genes)];
+        entries.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
     }
+}
+
+/// The principal components that vary: at most 20, and fewer where units of the network are dead.
+pub(super) fn components<T: Real>(x: ArrayView2<T>, seed: u64) -> Result<Array2<f64>> {
+    let most = COMPONENTS.min(x.nrows()).min(x.ncols());
+    let fit = pca(x, most, PcaSolver::Auto, seed)?;
+    let vary = |&c: &usize| c == 0 || fit.explained_variance[c] > 1e-9 * fit.explained_variance[0];
+    let kept: Vec<usize> = (0..most).filter(vary).collect();
+    Ok(if kept.len() == most { fit.scores } else { fit.scores.select(Axis(1), &kept) })
 }

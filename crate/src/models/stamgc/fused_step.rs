@@ -12,7 +12,7 @@ use crate::nn::fused::{
     LinearGradients, LinearOp, contrast, elements, neighbour, propagate_relu, propagate_relu_back,
     propagate_rows, reconstruct,
 };
-use crate::nn::{Dropout, Linear};
+use crate::nn::{Dropout, Linear, Pairs};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
@@ -24,6 +24,7 @@ pub(super) fn fused_step(
     network: &Network,
     data: &TrainingData,
     weights: &LossWeights,
+    pairs: Pairs,
     mode: Mode,
 ) -> Result<(EpochLoss, Gradients)> {
     let n = data.graph.len();
@@ -62,8 +63,8 @@ pub(super) fn fused_step(
     elements!(decoder_bias, decoder.bias);
     let sizes = (n, out, config.genes);
     let (rec, from_rec) = reconstruct(sizes, &spread_z, decoder_weight, decoder_bias, x);
-    let (con, from_con) = contrast(&z, n, out, &data.graph, &data.labels);
-    let (nei, from_nei) = neighbour(fused, n, fused.len() / n, &data.graph);
+    let (con, from_con) = contrast(&z, n, out, &data.graph, &data.labels, pairs);
+    let (nei, from_nei) = neighbour(fused, n, fused.len() / n, &data.graph, pairs);
     let loss = EpochLoss {
         total: weights.alpha * rec + weights.beta * con + weights.gamma * nei,
         reconstruction: rec,
@@ -197,12 +198,13 @@ mod tests {
                 NetworkConfig { hidden: 32, out: 16, heads, head_dim, ..NetworkConfig::new(250) };
             let mut store = Store::new(3, &Device::Cpu);
             let network = Network::new(&mut store, config).unwrap();
-            let (loss, gradients) = fused_step(&network, &data, &weights, mode).unwrap();
+            let step = fused_step(&network, &data, &weights, Pairs::Exact, mode);
+            let (loss, gradients) = step.unwrap();
 
             let mut store64 = Store::with_dtype(3, DType::F64, &Device::Cpu);
             let network64 = Network::new(&mut store64, config).unwrap();
             let e = network64.forward(&exact.propagation, &exact.spread, mode).unwrap();
-            let terms = loss_terms(&network64, &e, &exact, &weights).unwrap();
+            let terms = loss_terms(&network64, &e, &exact, &weights, Pairs::Exact).unwrap();
             let expected = terms.values().unwrap();
             assert!((loss.total - expected.total).abs() < 1e-6 * expected.total);
             let backward = terms.total.backward().unwrap();

@@ -3,7 +3,7 @@
 use super::network::{Embeddings, Network};
 use super::train::TrainingData;
 use crate::error::Result;
-use crate::nn::{contrastive_loss, neighbour_loss, reconstruction_loss};
+use crate::nn::{Pairs, contrastive_loss, neighbour_loss, reconstruction_loss};
 use candle_core::Tensor;
 
 /// Weights of the three terms.
@@ -52,11 +52,12 @@ pub fn loss_terms(
     embeddings: &Embeddings,
     data: &TrainingData,
     weights: &LossWeights,
+    pairs: Pairs,
 ) -> Result<LossTerms> {
     let spread = data.propagation.apply(&embeddings.z)?;
     let reconstruction = reconstruction_loss(&spread, &network.decoder(), &data.features)?;
-    let contrast = contrastive_loss(&embeddings.z, &data.graph, &data.labels)?;
-    let neighbours = neighbour_loss(&embeddings.fused, &data.graph)?;
+    let contrast = contrastive_loss(&embeddings.z, &data.graph, &data.labels, pairs)?;
+    let neighbours = neighbour_loss(&embeddings.fused, &data.graph, pairs)?;
     let total = ((&reconstruction * weights.alpha)? + (&contrast * weights.beta)?)?;
     let total = (total + (&neighbours * weights.gamma)?)?;
     Ok(LossTerms { total, reconstruction, contrast, neighbours })

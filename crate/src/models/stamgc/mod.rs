@@ -11,14 +11,17 @@
 //!
 //! Where the published code holds n × n numbers, nothing here does: smoothing leaves out weights
 //! that do not count, the graph is sparse, and both contrasts run over tiles. On the CPU the work
-//! is done by the kernels of [`nn::fused`](crate::nn::fused); elsewhere by candle's operations,
-//! for now with n × n numbers on the device.
+//! is done by the kernels of [`nn::fused`](crate::nn::fused); elsewhere by candle's operations, in blocks of
+//! rows. Where even the time of n² cosines is too much, [`Pairs::Quadratic`](crate::nn::Pairs) needs n.
+//!
+//! Several slices are placed side by side by [`Stamgc::join`]; their graphs are separate, all else is shared.
 //!
 //! Matches the published code (PyTorch 2.15, PyTorch Geometric 2.8) with the same weights and
 //! labels: embeddings within 2e-5, losses within 1e-5 relative, every gradient within 1e-5, and
 //! 20 training steps within 2e-5 relative on the loss. Random draws are our own, so that runs
 //! agree as two seeds of the published code do.
 
+mod consensus;
 mod fit;
 mod fused_step;
 mod graph;
@@ -26,14 +29,18 @@ mod losses;
 mod network;
 mod params;
 mod preprocess;
+mod presets;
 mod result;
+mod slices;
 mod train;
 
 pub use crate::linalg::gaussian_smooth;
+pub use consensus::Consensus;
 pub use graph::{SpotGraph, spot_graph};
 pub use losses::{EpochLoss, LossTerms, LossWeights, loss_terms};
 pub use network::{Embeddings, Mode, Network, NetworkConfig};
-pub use params::{Preset, Stamgc};
+pub use params::{Clustering, Stamgc};
+pub use presets::Preset;
 pub use result::{StamgcFit, Timings};
 pub use train::{TrainConfig, Trainer, TrainingData};
 

@@ -2,18 +2,10 @@
 
 use super::losses::LossWeights;
 use super::network::NetworkConfig;
+use super::presets::Preset;
 use crate::error::{Error, Result};
-use crate::nn::Device;
-
-/// A published configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Preset {
-    /// 10x Visium, tuned by the authors on human cortex: 200 epochs, 3,000 genes, smoothing over
-    /// two fiducial diameters, 6 neighbours of which one is pruned, loss weights 8, 0.3 and 0.7.
-    #[default]
-    Visium,
-}
+use crate::nn::{Device, Pairs};
+use std::path::PathBuf;
 
 /// STAMGC: spatial domains by a graph network with contrastive losses.
 ///
@@ -39,13 +31,35 @@ pub struct Stamgc {
     pub(super) n_neighbors: usize,
     pub(super) n_pruning: usize,
     pub(super) weights: LossWeights,
+    pub(super) pairs: Pairs,
     pub(super) learning_rate: f64,
     pub(super) weight_decay: f64,
     pub(super) n_init: usize,
+    pub(super) clustering: Clustering,
     /// Its `genes` are the most that are kept.
     pub(super) network: NetworkConfig,
     pub(super) spots: Spots,
+    /// The column of `obs` that says which slice a spot is from, where there are several.
+    pub(super) slice_key: Option<String>,
+    /// Whether slices are joined with a gap between them.
+    pub(super) gap: bool,
     pub(super) domain_key: String,
+    pub(super) keep_expression: bool,
+    /// Weights to begin with.
+    pub(super) start: Option<PathBuf>,
+    pub(super) checkpoint: Option<PathBuf>,
+    pub(super) checkpoint_every: usize,
+}
+
+/// How the embedding is clustered into domains, after its principal components (at most 20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Clustering {
+    /// k-means.
+    #[default]
+    KMeans,
+    /// A mixture of Gaussians that share one covariance, as R's mclust fits it (model EEE).
+    Mclust,
 }
 
 /// How wide expression is smoothed.
@@ -73,30 +87,6 @@ impl Default for Stamgc {
 }
 
 impl Stamgc {
-    /// The published settings for a platform.
-    pub fn preset(preset: Preset) -> Self {
-        match preset {
-            Preset::Visium => Stamgc {
-                n_domains: 7,
-                seed: 2025,
-                epochs: 200,
-                device: Device::Auto,
-                min_cells: 50,
-                min_counts: 10,
-                smoothing: Smoothing::Fiducials(2.0),
-                n_neighbors: 6,
-                n_pruning: 1,
-                weights: LossWeights { alpha: 8.0, beta: 0.3, gamma: 0.7 },
-                learning_rate: 1e-3,
-                weight_decay: 5e-4,
-                n_init: 10,
-                network: NetworkConfig::new(3000),
-                spots: Spots::All,
-                domain_key: "domain".into(),
-            },
-        }
-    }
-
     /// Checks every parameter that can be judged without data; [`fit`](Stamgc::fit) does so first.
     ///
     /// # Errors
@@ -109,6 +99,7 @@ impl Stamgc {
         at_least("n_domains", self.n_domains, 2)?;
         at_least("n_neighbors", self.n_neighbors, 1)?;
         at_least("n_init", self.n_init, 1)?;
+        at_least("checkpoint_every", self.checkpoint_every, 1)?;
         if self.n_pruning >= self.n_neighbors {
             let reason = format!(
                 "must be below n_neighbors ({}), or spots would lose every neighbour",
@@ -149,7 +140,7 @@ macro_rules! setters {
 }
 
 setters! {
-    /// Number of domains to find. Default: 7.
+    /// Number of domains to find, and of pseudo labels. Default: 7.
     n_domains(usize) => n_domains;
     /// Seed of initialisation, dropout and clustering. The same seed gives the same bits on the
     /// same machine, whatever the number of threads. Default: 2025.
@@ -188,6 +179,18 @@ setters! {
     head_dim(usize) => network.head_dim;
     /// Share of the perceptrons' hidden units that training drops. Default: 0.1.
     dropout(f64) => network.dropout;
+    /// How the embedding is clustered. Pseudo labels are found by k-means in any case. Default:
+    /// [`Clustering::KMeans`].
+    clustering(Clustering) => clustering;
+    /// How the sums of the two contrasts over all pairs of spots are made. [`Pairs::Quadratic`], ours and not
+    /// published, makes an epoch's time grow with the number of spots instead of its square, for slides of
+    /// 100,000 spots and more. Default: [`Pairs::Exact`].
+    pairs(Pairs) => pairs;
+    /// Whether `obsm["stamgc_smoothed"]` and `obsm["stamgc_reconstructed"]` are written, each spots × genes used
+    /// (their names in `uns["stamgc"]["genes"]`). Default: no.
+    keep_expression(bool) => keep_expression;
+    /// Epochs between two writes of the [`checkpoint`](Stamgc::checkpoint). Default: 50.
+    checkpoint_every(usize) => checkpoint_every;
     /// Starts of k-means, of which the best is kept, for pseudo labels and domains. Default: 10,
     /// that of the scikit-learn version the authors name.
     n_init(usize) => n_init;
@@ -209,8 +212,8 @@ impl Stamgc {
     }
 
     /// Uses only the spots that have a label in this column of `obs`, as the published evaluations
-    /// do. Genes are selected and scaled over all spots, as there. The labels themselves are not
-    /// used.
+    /// do. Genes are selected and scaled over all spots, as there (with several slices, over those used). The
+    /// labels themselves are not used.
     pub fn labelled_by(mut self, column: impl Into<String>) -> Self {
         self.spots = Spots::Labelled(column.into());
         self
@@ -219,6 +222,30 @@ impl Stamgc {
     /// Uses only the spots where `mask` is true; it has one entry per spot.
     pub fn only(mut self, mask: Vec<bool>) -> Self {
         self.spots = Spots::Mask(mask);
+        self
+    }
+
+    /// The column of `obs` that says which slice a spot is from: neighbours are sought in a spot's own slice only,
+    /// and of spots left out no gene is selected. See [`join`](Stamgc::join). Default: `slice` for the presets of
+    /// several slices, else none.
+    pub fn slices(mut self, column: impl Into<String>) -> Self {
+        self.slice_key = Some(column.into());
+        self
+    }
+
+    /// Begins with these weights: a state dict of the published code (`model.pt`), or what
+    /// [`StamgcFit::save_weights`](super::StamgcFit::save_weights) wrote. With no epochs the network only
+    /// embeds.
+    pub fn weights(mut self, path: impl Into<PathBuf>) -> Self {
+        self.start = Some(path.into());
+        self
+    }
+
+    /// A file to which the state of training is written every 50 epochs, at its end, and when it is
+    /// interrupted. If it is there when training begins, training goes on from it, with the same bits as if it
+    /// had not stopped.
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
+        self.checkpoint = Some(path.into());
         self
     }
 

@@ -5,7 +5,7 @@ use super::params::{Smoothing, Spots, Stamgc};
 use crate::anndata::{AnnData, Value};
 use crate::error::{Error, Result};
 use crate::pp;
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 /// Expression of the genes that were kept.
 pub(super) struct Features {
@@ -16,9 +16,14 @@ pub(super) struct Features {
 }
 
 impl Stamgc {
-    /// Filters, selects, normalises and scales genes over all spots, on a copy of the counts.
-    pub(super) fn features(&self, adata: &AnnData) -> Result<Features> {
+    /// Filters, selects, normalises and scales genes over all spots (over those used where there are several
+    /// slices), on a copy of the counts; then only the spots used are left.
+    pub(super) fn features(&self, adata: &AnnData, used: &[usize]) -> Result<Features> {
         let mut a = bare_counts(adata)?;
+        let all = used.len() == adata.n_obs();
+        if !all && self.slice_key.is_some() {
+            a = a.take_obs(used);
+        }
         pp::var_names_make_unique(&mut a);
         pp::filter_genes(&mut a, pp::FilterGenes::default().min_cells(self.min_cells))?;
         pp::filter_genes(&mut a, pp::FilterGenes::default().min_counts(self.min_counts as f64))?;
@@ -29,7 +34,22 @@ impl Stamgc {
         pp::log1p(&mut a)?;
         pp::scale(&mut a, pp::Scale::default().zero_center(false).max_value(10.0))?;
         pp::keep_highly_variable(&mut a)?;
-        Ok(Features { values: a.x()?.to_array_f32(), genes: a.var.names().to_vec() })
+        let mut values = a.x()?.to_array_f32();
+        if values.nrows() > used.len() {
+            values = values.select(Axis(0), used);
+        }
+        Ok(Features { values, genes: a.var.names().to_vec() })
+    }
+
+    /// The rows with a label, where only those are used.
+    pub(super) fn labelled_spots(&self, adata: &AnnData) -> Result<Option<Vec<usize>>> {
+        let Spots::Labelled(name) = &self.spots else { return Ok(None) };
+        let column = adata.obs_column(name)?;
+        let used: Vec<usize> = (0..adata.n_obs()).filter(|&i| column.text(i).is_some()).collect();
+        if used.is_empty() {
+            return Err(Error::data(format!("obs[\"{name}\"]"), "no spot has a label"));
+        }
+        Ok(Some(used))
     }
 
     /// The rows that are used, rising.
@@ -37,15 +57,7 @@ impl Stamgc {
         let n = adata.n_obs();
         let used: Vec<usize> = match &self.spots {
             Spots::All => (0..n).collect(),
-            Spots::Labelled(name) => {
-                let column = adata.obs_column(name)?;
-                let used: Vec<usize> = (0..n).filter(|&i| column.text(i).is_some()).collect();
-                if used.is_empty() {
-                    let reason = "no spot has a label";
-                    return Err(Error::data(format!("obs[\"{name}\"]"), reason));
-                }
-                used
-            }
+            Spots::Labelled(_) => self.labelled_spots(adata)?.unwrap_or_default(),
             Spots::Mask(mask) if mask.len() != n => {
                 return Err(Error::shape("mask given to `only`", n, mask.len()));
             }
@@ -76,11 +88,13 @@ impl Stamgc {
     }
 }
 
-fn fiducial_diameter(adata: &AnnData) -> Result<f64> {
+/// The fiducial diameter of a slide in pixels; of several slices that of the last, as published.
+pub(super) fn fiducial_diameter(adata: &AnnData) -> Result<f64> {
     let libraries = adata.uns.get("spatial").and_then(Value::as_map);
-    let found = libraries.into_iter().flatten().find_map(|(_, library)| {
+    let diameter = |(_, library): (&String, &Value)| {
         library.at(&["scalefactors", "fiducial_diameter_fullres"])?.as_f64()
-    });
+    };
+    let found = libraries.into_iter().flatten().filter_map(diameter).last();
     found.filter(|d| d.is_finite()).ok_or_else(|| {
         let reason = "has no library with scalefactors/fiducial_diameter_fullres, which sets the \
                       width of the smoothing; give it with `.sigma(…)`, in the unit of the \

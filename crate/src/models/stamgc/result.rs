@@ -1,10 +1,18 @@
 //! What a run of STAMGC returns beside what it wrote.
 
+use super::fit::components;
 use super::losses::EpochLoss;
-use crate::error::Result;
+use crate::anndata::Frame;
+use crate::error::{Error, Result};
+use crate::io::write_safetensors;
 use crate::notebook::shows_rows;
-use crate::tl;
-use ndarray::Array2;
+use crate::tl::{self, Mclust};
+use candle_core::{Device, Tensor};
+use indexmap::IndexMap;
+use ndarray::{Array2, ArrayD};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long each step took, in order.
@@ -47,6 +55,10 @@ pub struct StamgcFit {
     pub(super) domains: Vec<usize>,
     pub(super) pseudo_labels: Vec<usize>,
     pub(super) z: Array2<f32>,
+    pub(super) fused: Array2<f32>,
+    /// Smoothed and reconstructed, where they are kept.
+    pub(super) expression: Option<[Array2<f32>; 2]>,
+    pub(super) weights: IndexMap<String, ArrayD<f32>>,
     pub(super) genes: Vec<String>,
     pub(super) sigma: f64,
     pub(super) n_edges: usize,
@@ -110,6 +122,30 @@ impl StamgcFit {
         &self.z
     }
 
+    /// What the perceptrons make of the embedding, spots × `out`.
+    pub fn fused(&self) -> &Array2<f32> {
+        &self.fused
+    }
+
+    /// The network's parameters under the names of the published code.
+    pub fn weights(&self) -> &IndexMap<String, ArrayD<f32>> {
+        &self.weights
+    }
+
+    /// Writes the network's parameters into a safetensors file, for [`Stamgc::weights`](super::Stamgc::weights).
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when it cannot be written.
+    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        let tensor = |(name, values): (&String, &ArrayD<f32>)| -> Result<_> {
+            let flat: Vec<f32> = values.iter().copied().collect();
+            Ok((name.clone(), Tensor::from_vec(flat, values.shape(), &Device::Cpu)?))
+        };
+        let tensors: IndexMap<String, Tensor> =
+            self.weights.iter().map(tensor).collect::<Result<_>>()?;
+        write_safetensors(path, &tensors, &BTreeMap::new())
+    }
+
     /// The genes that were used.
     pub fn genes(&self) -> &[String] {
         &self.genes
@@ -129,6 +165,55 @@ impl StamgcFit {
     /// As [`tl::davies_bouldin`].
     pub fn davies_bouldin(&self) -> Result<f64> {
         tl::davies_bouldin(self.z.view(), &self.domains)
+    }
+
+    /// Edges of the graph that was trained on.
+    pub fn n_edges(&self) -> usize {
+        self.n_edges
+    }
+
+    /// Edges that pruning took from it.
+    pub fn n_pruned(&self) -> usize {
+        self.n_pruned
+    }
+
+    /// How well the embedding falls into so many domains, to choose their number by: `n_domains`, `silhouette`,
+    /// `davies_bouldin`, `calinski_harabasz` of k-means, and `bic` of a mixture of Gaussians (mclust's EEE, larger
+    /// is better; NaN where it degenerates). Ours, not published.
+    ///
+    /// The training knew one number of domains, that of its pseudo labels; train again with the one chosen.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`](crate::Error::Parameter) when the range is empty, begins below 2 or does not end
+    /// below the number of spots.
+    pub fn domain_scores(&self, range: RangeInclusive<usize>) -> Result<Frame> {
+        let (first, last) = (*range.start(), *range.end());
+        if first < 2 || last < first || last >= self.used.len() {
+            let reason = format!("must rise within 2 and {}", self.used.len() - 1);
+            return Err(Error::parameter("range", format!("{first}..={last}"), reason));
+        }
+        let scores = components(self.z.view(), self.seed)?;
+        let mixtures =
+            tl::mclust_bic(scores.view(), range.clone(), Mclust::new(first).seed(self.seed))?;
+        let mut columns = [vec![], vec![], vec![]];
+        for k in range {
+            let labels = tl::cluster_embedding(self.z.view(), k, self.seed)?;
+            let z = self.z.view();
+            columns[0].push(tl::silhouette(z, &labels)?);
+            columns[1].push(tl::davies_bouldin(z, &labels)?);
+            columns[2].push(tl::calinski_harabasz(z, &labels)?);
+        }
+        let mut table = Frame::with_len(columns[0].len());
+        table.insert("n_domains", (first..=last).map(|k| k as i64).collect::<Vec<_>>())?;
+        for (name, column) in
+            ["silhouette", "davies_bouldin", "calinski_harabasz"].into_iter().zip(columns)
+        {
+            table.insert(name, column)?;
+        }
+        if let Some(bic) = mixtures.get("bic") {
+            table.insert("bic", bic.clone())?;
+        }
+        Ok(table)
     }
 
     /// The table as (name, value).

@@ -1,12 +1,15 @@
 //! Training STAMGC's network on plain arrays, whatever they were made from.
 
+use super::super::state;
 use super::fused_step::fused_step;
 use super::losses::{EpochLoss, LossWeights, loss_terms};
 use super::network::{Embeddings, Mode, Network, NetworkConfig};
 use crate::error::{Error, Result};
-use crate::nn::{Adam, AdamConfig, Adjacency, Propagation, Store, fused, to_array};
-use candle_core::{Device, Tensor};
-use ndarray::Array2;
+use crate::nn::{Adam, AdamConfig, Adjacency, Pairs, Propagation, Store, fused, to_array};
+use candle_core::{Device, Tensor, Var};
+use indexmap::IndexMap;
+use ndarray::{Array2, ArrayD};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What the network is trained on.
@@ -67,6 +70,8 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Seed of initialisation and dropout.
     pub seed: u64,
+    /// How the sums over all pairs of spots are made.
+    pub pairs: Pairs,
 }
 
 /// A network in training: full batch, one Adam step an epoch.
@@ -108,9 +113,46 @@ impl Trainer {
         &self.network
     }
 
+    /// The parameters' values.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(super) fn weights(&self) -> Result<IndexMap<String, ArrayD<f32>>> {
+        let values = |(name, var): (&str, &Var)| -> Result<_> {
+            let flat: Vec<f32> = var.flatten_all()?.to_vec1()?;
+            let values = ArrayD::from_shape_vec(var.dims(), flat);
+            Ok((name.to_string(), values.map_err(|e| Error::data("tensor", e.to_string()))?))
+        };
+        self.store.iter().map(values).collect()
+    }
+
     /// The data.
     pub fn data(&self) -> &TrainingData {
         &self.data
+    }
+
+    /// Writes the state of the training: parameters, moments and `history`. `run` says what is trained on what.
+    pub(super) fn save(&self, path: &Path, run: &[u8], history: &[EpochLoss]) -> Result<()> {
+        let terms = |l: &EpochLoss| [l.total, l.reconstruction, l.contrast, l.neighbours];
+        let losses: Vec<f64> = history.iter().flat_map(terms).collect();
+        let losses = Tensor::new(losses.as_slice(), &Device::Cpu)?;
+        state::save(path, run, &self.store, &self.adam, [("losses".to_string(), losses)].into())
+    }
+
+    /// Goes on from the state in a file, if there is one; returns the losses so far.
+    pub(super) fn resume(&mut self, path: &Path, run: &[u8]) -> Result<Vec<EpochLoss>> {
+        let Some(mut course) = state::load(path, run, &self.store, &mut self.adam)? else {
+            return Ok(Vec::new());
+        };
+        let losses = course.numbers("losses")?;
+        let (losses, _) = losses.as_chunks::<4>();
+        let epoch = |&[total, reconstruction, contrast, neighbours]: &[f64; 4]| EpochLoss {
+            total,
+            reconstruction,
+            contrast,
+            neighbours,
+        };
+        Ok(losses.iter().map(epoch).collect())
     }
 
     /// One epoch; returns the loss before the step.
@@ -119,15 +161,15 @@ impl Trainer {
     /// [`Error::Data`] when the loss is not a number; those of the device.
     pub fn step(&mut self) -> Result<EpochLoss> {
         let mode = Mode::Train { seed: self.config.seed, step: self.adam.steps() as u64 };
+        let TrainConfig { weights, pairs, .. } = &self.config;
         if fused::usable(&self.data.features) {
-            let (loss, gradients) =
-                fused_step(&self.network, &self.data, &self.config.weights, mode)?;
+            let (loss, gradients) = fused_step(&self.network, &self.data, weights, *pairs, mode)?;
             self.check(&loss)?;
             self.adam.step_slices(&gradients)?;
             return Ok(loss);
         }
         let embeddings = self.network.forward(&self.data.propagation, &self.data.spread, mode)?;
-        let terms = loss_terms(&self.network, &embeddings, &self.data, &self.config.weights)?;
+        let terms = loss_terms(&self.network, &embeddings, &self.data, weights, *pairs)?;
         let loss = terms.values()?;
         self.check(&loss)?;
         self.adam.step(&terms.total.backward()?)?;
@@ -161,5 +203,13 @@ impl Trainer {
     /// Those of the device.
     pub fn z(&self) -> Result<Array2<f32>> {
         to_array(&self.embed()?.z)
+    }
+
+    /// Expression reconstructed from an embedding z, spots × genes.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn reconstruct(&self, z: &Tensor) -> Result<Array2<f32>> {
+        to_array(&self.network.reconstruct(&self.data.propagation, z)?)
     }
 }

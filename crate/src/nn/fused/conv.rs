@@ -62,7 +62,7 @@ pub(crate) fn convolve(
 ) {
     let taps = kernel.len() / width;
     let half = taps / 2;
-    let parts: Vec<_> = spans.iter().zip(parts(spans, width, y)).collect();
+    let parts: Vec<_> = spans.iter().zip(parts(spans.iter().map(Range::len), width, y)).collect();
     parts.into_par_iter().for_each(|(span, y)| {
         let (n, x) = (span.len(), &x[span.start * width..span.end * width]);
         for (t, y) in y.chunks_exact_mut(width).enumerate() {

@@ -24,8 +24,6 @@ pub(crate) enum Activation {
     Gelu,
 }
 
-/// Up to so many rows are multiplied as dot products.
-const FEW: usize = 192;
 /// Rows of W that one task takes.
 const TASK: usize = 64;
 /// Numbers that one task of an element-wise pass takes.
@@ -43,7 +41,7 @@ pub(crate) fn dense(
     if n == 0 || out == 0 {
         return;
     }
-    match vectors().filter(|_| n <= FEW && inner > 0) {
+    match vectors().filter(|v| n <= v.few() && inner > 0) {
         Some(vectors) => few(vectors, (n, inner, out), x, w, y),
         None => {
             let (a, b) = (mat(x, inner, 1), mat(w, 1, inner));

@@ -67,7 +67,10 @@ impl DistantHeads<'_> {
         out: &mut [f32],
     ) {
         let width = self.out();
-        let tasks = parts(spans, width, out).enumerate().zip(spans).collect::<Vec<_>>();
+        let tasks = parts(spans.iter().map(Range::len), width, out)
+            .enumerate()
+            .zip(spans)
+            .collect::<Vec<_>>();
         tasks.into_par_iter().for_each(|((sequence, out), span)| {
             let rows = &qkv[span.start * 3 * width..span.end * 3 * width];
             self.each_head(rows, |head, keys, values, ramp, [p, factors, ..]| {
@@ -95,7 +98,10 @@ impl DistantHeads<'_> {
         back: &mut [f32],
     ) {
         let width = self.out();
-        let tasks = parts(spans, 3 * width, back).enumerate().zip(spans).collect::<Vec<_>>();
+        let tasks = parts(spans.iter().map(Range::len), 3 * width, back)
+            .enumerate()
+            .zip(spans)
+            .collect::<Vec<_>>();
         tasks.into_par_iter().for_each(|((sequence, back), span)| {
             let rows = &qkv[span.start * 3 * width..span.end * 3 * width];
             let gradient = &gradient[span.start * width..span.end * width];

@@ -17,7 +17,19 @@ pub(super) enum Vectors {
     Avx2,
 }
 
-/// The vectors with which dot products are faster than a product that rearranges W, if there are any.
+impl Vectors {
+    /// Up to so many rows of x, dot products are faster than a product that rearranges W.
+    pub(super) fn few(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => 192,
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => 12,
+        }
+    }
+}
+
+/// The vectors that the machine has for dot products, if any.
 pub(super) fn vectors() -> Option<Vectors> {
     #[cfg(target_arch = "x86_64")]
     {

@@ -17,7 +17,10 @@ mod gradient;
 mod layers;
 mod linear;
 mod math;
+mod moments;
 mod norm;
+#[cfg(target_arch = "x86_64")]
+mod packed;
 mod propagate;
 mod reconstruction;
 pub mod schedule;
@@ -49,7 +52,7 @@ pub(crate) use similarity::{ContrastOp, NeighbourOp, contrast, neighbour};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Whether the kernels here can work on `x`.
@@ -165,6 +168,12 @@ fn matmul(
     assert!(destination.len() >= last(m, n, row, column));
     assert!(a.values.len() >= last(m, k, a.row, a.column));
     assert!(b.values.len() >= last(k, n, b.row, b.column));
+    #[cfg(target_arch = "x86_64")]
+    if threads == Threads::Pool && column == 1 && k > 0 && packed::usable() {
+        // SAFETY: the assertions above.
+        unsafe { packed::product((m, k, n), destination, row, add, a, b) };
+        return;
+    }
     let target = Target(destination.as_mut_ptr());
     let strip = |first: usize, n: usize, parallelism: gemm::Parallelism| {
         // SAFETY: the assertions above hold every address that the strides reach within its slice;
@@ -209,7 +218,7 @@ fn matmul(
 #[derive(Clone, Copy)]
 struct Target(*mut f32);
 
-// SAFETY: only `matmul` makes one, and its tasks write to different elements.
+// SAFETY: a product makes one, and its tasks write to different elements.
 unsafe impl Send for Target {}
 // SAFETY: as above.
 unsafe impl Sync for Target {}
@@ -241,14 +250,14 @@ pub(crate) fn transposed(matrix: &[f32], rows: usize) -> Vec<f32> {
     target
 }
 
-/// The rows of each sequence, `width` numbers each.
+/// Rows of `width` numbers, cut into parts of so many rows.
 fn parts<'a>(
-    spans: &[Range<usize>],
+    counts: impl Iterator<Item = usize>,
     width: usize,
     mut rows: &'a mut [f32],
 ) -> impl Iterator<Item = &'a mut [f32]> {
-    spans.iter().map(move |span| {
-        let (part, rest) = std::mem::take(&mut rows).split_at_mut(span.len() * width);
+    counts.map(move |count| {
+        let (part, rest) = std::mem::take(&mut rows).split_at_mut(count * width);
         rows = rest;
         part
     })

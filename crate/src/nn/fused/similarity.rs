@@ -3,7 +3,9 @@
 //!
 //! Both find their gradient along with their value, which a training step needs anyway.
 
+use super::super::losses::Pairs;
 use super::super::sparse::Adjacency;
+use super::moments::{contrast_linear, neighbour_linear};
 use super::simd::{LANES, exp, sigmoid, softplus, vectorised};
 use super::units::{Units, add_scaled, dot};
 use super::{lock, output, slice};
@@ -15,6 +17,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct ContrastOp {
     graph: Arc<Adjacency>,
     labels: Arc<Vec<u32>>,
+    pairs: Pairs,
     gradient: Mutex<Vec<f32>>,
 }
 
@@ -22,6 +25,7 @@ pub(crate) struct ContrastOp {
 /// [`neighbour_loss`](crate::nn::neighbour_loss).
 pub(crate) struct NeighbourOp {
     graph: Arc<Adjacency>,
+    pairs: Pairs,
     gradient: Mutex<Vec<f32>>,
 }
 
@@ -31,17 +35,18 @@ impl ContrastOp {
         z: &Tensor,
         graph: &Arc<Adjacency>,
         labels: &Arc<Vec<u32>>,
+        pairs: Pairs,
     ) -> crate::Result<Tensor> {
-        let op =
-            ContrastOp { graph: graph.clone(), labels: labels.clone(), gradient: Mutex::default() };
+        let (graph, labels) = (graph.clone(), labels.clone());
+        let op = ContrastOp { graph, labels, pairs, gradient: Mutex::default() };
         Ok(z.contiguous()?.apply_op1(op)?)
     }
 }
 
 impl NeighbourOp {
     /// The loss of the rows of `x` as a tensor of the graph.
-    pub fn apply(x: &Tensor, graph: &Arc<Adjacency>) -> crate::Result<Tensor> {
-        let op = NeighbourOp { graph: graph.clone(), gradient: Mutex::default() };
+    pub fn apply(x: &Tensor, graph: &Arc<Adjacency>, pairs: Pairs) -> crate::Result<Tensor> {
+        let op = NeighbourOp { graph: graph.clone(), pairs, gradient: Mutex::default() };
         Ok(x.contiguous()?.apply_op1(op)?)
     }
 }
@@ -56,7 +61,8 @@ impl CustomOp1 for ContrastOp {
         if self.graph.len() != n || self.labels.len() != n {
             candle_core::bail!("contrastive loss: {n} rows for a graph of {}", self.graph.len());
         }
-        let (loss, gradient) = contrast(slice(z, layout)?, n, d, &self.graph, &self.labels);
+        let (loss, gradient) =
+            contrast(slice(z, layout)?, n, d, &self.graph, &self.labels, self.pairs);
         *lock(&self.gradient) = gradient;
         Ok(output(vec![loss as f32], ()))
     }
@@ -76,7 +82,7 @@ impl CustomOp1 for NeighbourOp {
         if self.graph.len() != n {
             candle_core::bail!("neighbour loss: {n} rows for a graph of {}", self.graph.len());
         }
-        let (loss, gradient) = neighbour(slice(x, layout)?, n, d, &self.graph);
+        let (loss, gradient) = neighbour(slice(x, layout)?, n, d, &self.graph, self.pairs);
         *lock(&self.gradient) = gradient;
         Ok(output(vec![loss as f32], ()))
     }
@@ -102,7 +108,11 @@ pub(crate) fn contrast(
     d: usize,
     graph: &Adjacency,
     labels: &[u32],
+    pairs: Pairs,
 ) -> (f64, Vec<f32>) {
+    if pairs == Pairs::Quadratic {
+        return contrast_linear(z, n, d, graph, labels);
+    }
     let units = Units::new(z, n, d);
     let t = units.block;
     let real: Vec<f32> = (0..units.count * t).map(|i| f32::from(i < n)).collect();
@@ -166,7 +176,16 @@ pub(crate) fn contrast(
 }
 
 /// Loss and gradient of mean_ij [ ln(1 + exp(cos_ij)) - A_ij cos_ij ].
-pub(crate) fn neighbour(x: &[f32], n: usize, d: usize, graph: &Adjacency) -> (f64, Vec<f32>) {
+pub(crate) fn neighbour(
+    x: &[f32],
+    n: usize,
+    d: usize,
+    graph: &Adjacency,
+    pairs: Pairs,
+) -> (f64, Vec<f32>) {
+    if pairs == Pairs::Quadratic {
+        return neighbour_linear(x, n, d, graph);
+    }
     let units = Units::new(x, n, d);
     let t = units.block;
     let real: Vec<f32> = (0..units.count * t).map(|i| f32::from(i < n)).collect();

@@ -100,3 +100,50 @@ fn columns_without_spread_pass_nothing_back() {
     assert!(g.iter().chain(&dw).chain(&db).all(|v| v.is_finite()));
     assert!(g.chunks(d).all(|row| row[1].abs() < 1e-3));
 }
+
+#[test]
+fn products_on_the_pool_equal_the_plain_sum_for_any_sizes_strides_and_threads() {
+    // Parts of tiles, one task and several of rows and of columns, sums in one piece and in several.
+    for (m, k, n) in
+        [(1, 1, 1), (6, 8, 16), (7, 13, 17), (50, 1_030, 40), (149, 70, 530), (320, 520, 33)]
+    {
+        let (a, b, before) = (random(m * k, 1), random(k * n, 2), random(m * n, 3));
+        let (a_t, b_t) = (transposed(&a, m), transposed(&b, k));
+        for add in [false, true] {
+            let expected: Vec<f64> = (0..m * n)
+                .map(|i| {
+                    let (r, c) = (i / n, i % n);
+                    let terms = (0..k).map(|p| f64::from(a[r * k + p]) * f64::from(b[p * n + c]));
+                    terms.sum::<f64>() + if add { f64::from(before[i]) } else { 0.0 }
+                })
+                .collect();
+            for (a, b) in [
+                (mat(&a, k, 1), mat(&b, n, 1)),
+                (mat(&a, k, 1), mat(&b_t, 1, k)),
+                (mat(&a_t, 1, m), mat(&b, n, 1)),
+                (mat(&a_t, 1, m), mat(&b_t, 1, k)),
+            ] {
+                let got = same_with_any_threads(|| {
+                    let mut got = if add { before.clone() } else { vec![f32::NAN; m * n] };
+                    matmul((m, k, n), &mut got, (n, 1), add, a, b, Threads::Pool);
+                    got
+                });
+                close(&got, &expected, 1e-4);
+            }
+        }
+    }
+    // A destination with room between its rows, and a sum of nothing.
+    let mut wide = vec![7f32; 3 * 20];
+    matmul(
+        (3, 1, 18),
+        &mut wide,
+        (20, 1),
+        false,
+        mat(&[2f32; 3], 1, 1),
+        mat(&[1f32; 18], 18, 1),
+        Threads::Pool,
+    );
+    assert!(wide.chunks(20).all(|row| row[..18] == [2.0; 18] && row[18..] == [7.0; 2]));
+    matmul((3, 0, 18), &mut wide, (20, 1), false, mat(&[], 1, 1), mat(&[], 18, 1), Threads::Pool);
+    assert!(wide.chunks(20).all(|row| row[..18] == [0.0; 18]));
+}

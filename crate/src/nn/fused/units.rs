@@ -58,17 +58,11 @@ impl Units {
         let mut rows = vec![0f32; count * block * d];
         let mut inverse = vec![0f32; n];
         let size = d.max(1);
-        rows[..n * d].par_chunks_mut(size).zip(x.par_chunks(size)).zip(&mut inverse).for_each(
-            |((unit, x), inverse)| {
-                let length = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
-                if length > 1e-12 {
-                    *inverse = (1.0 / length) as f32;
-                    for (u, &x) in unit.iter_mut().zip(x) {
-                        *u = (f64::from(x) / length) as f32;
-                    }
-                }
-            },
-        );
+        rows[..n * d]
+            .par_chunks_mut(size)
+            .zip(x.par_chunks(size))
+            .zip(&mut inverse)
+            .for_each(|((unit, x), inverse)| *inverse = unit_row(x, unit));
         let mut columns = vec![0f32; rows.len()];
         let size = (block * d).max(1);
         columns
@@ -163,9 +157,22 @@ impl Units {
     }
 }
 
+/// Writes x / |x| and returns 1 / |x|; zeros for a row without length.
+pub(super) fn unit_row(x: &[f32], unit: &mut [f32]) -> f32 {
+    let length = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    if length <= 1e-12 {
+        unit.fill(0.0);
+        return 0.0;
+    }
+    for (u, &x) in unit.iter_mut().zip(x) {
+        *u = (f64::from(x) / length) as f32;
+    }
+    (1.0 / length) as f32
+}
+
 vectorised! {
     /// The gradient through x / |x|: (g - u (u·g)) / |x|.
-    fn project(u: &[f32], inverse: f32, g: &mut [f32]) {
+    pub(super) fn project(u: &[f32], inverse: f32, g: &mut [f32]) {
         let along = u.iter().zip(&*g).map(|(&u, &g)| u * g).sum::<f32>();
         for (g, &u) in g.iter_mut().zip(u) {
             *g = fma::<FMA>(-along, u, *g) * inverse;
