@@ -6,7 +6,7 @@ use super::network::NetworkConfig;
 use super::params::{Clustering, Smoothing, Stamgc};
 use super::result::{StamgcFit, Timings};
 use super::train::{TrainConfig, Trainer, TrainingData};
-use crate::anndata::{AnnData, Categorical, Map, Value, Values};
+use crate::anndata::{AnnData, Categorical, Map, Matrix, Sparse, Value, Values};
 use crate::error::{Error, Result};
 use crate::io::read_checkpoint;
 use crate::linalg::{PcaSolver, Real, gaussian_smooth, pca};
@@ -35,6 +35,7 @@ impl Stamgc {
     /// | `obs["domain"]` | categories `1` to `n_domains`; missing for spots that were left out |
     /// | `obsm["X_stamgc"]` | the embedding z, spots × `out`, `float32`; NaN for spots left out |
     /// | `obsm["X_stamgc_fused"]` | what the perceptrons make of it, likewise |
+    /// | `obsp["stamgc_connectivities"]` | the graph it was trained on, spots × spots, ones |
     /// | `uns["stamgc"]` | `params`, the `losses` of each epoch, and `genes` |
     ///
     /// and with [`keep_expression`](Stamgc::keep_expression) `obsm["stamgc_smoothed"]` and
@@ -92,8 +93,7 @@ impl Stamgc {
         let smooth = self.keep_expression.then_some(smooth);
         progress::check_interrupt()?;
 
-        let (n_edges, n_pruned) =
-            (graph.pruned.n_edges() / 2, (graph.spatial.n_edges() - graph.pruned.n_edges()) / 2);
+        let n_pruned = (graph.spatial.n_edges() - graph.pruned.n_edges()) / 2;
         let labels = pseudo.iter().map(|&l| l as u32).collect();
         let network = NetworkConfig { genes: genes.len(), ..self.network };
         let config = TrainConfig {
@@ -134,7 +134,7 @@ impl Stamgc {
             weights,
             genes,
             sigma,
-            n_edges,
+            graph: trainer.data().graph.clone(),
             n_pruned,
             n_domains: self.n_domains,
             seed: self.seed,
@@ -242,6 +242,7 @@ impl Stamgc {
             adata.obsm.insert("stamgc_smoothed".into(), of_all(smoothed).into());
             adata.obsm.insert("stamgc_reconstructed".into(), of_all(reconstructed).into());
         }
+        adata.obsp.insert("stamgc_connectivities".into(), connectivities(fit));
         adata.uns.insert("stamgc".into(), self.record(fit).into());
         Ok(())
     }
@@ -295,4 +296,17 @@ pub(super) fn components<T: Real>(x: ArrayView2<T>, seed: u64) -> Result<Array2<
     let vary = |&c: &usize| c == 0 || fit.explained_variance[c] > 1e-9 * fit.explained_variance[0];
     let kept: Vec<usize> = (0..most).filter(vary).collect();
     Ok(if kept.len() == most { fit.scores } else { fit.scores.select(Axis(1), &kept) })
+}
+
+/// The graph among all spots; those left out have no neighbour.
+fn connectivities(fit: &StamgcFit) -> Matrix {
+    let n = fit.n_spots;
+    let (mut counts, mut indices) = (vec![0usize; n + 1], Vec::with_capacity(fit.graph.n_edges()));
+    for (k, &i) in fit.used.iter().enumerate() {
+        counts[i + 1] = fit.graph.neighbours(k).len();
+        indices.extend(fit.graph.neighbours(k).iter().map(|&j| fit.used[j as usize] as u32));
+    }
+    (0..n).for_each(|i| counts[i + 1] += counts[i]);
+    let values = Values::F32(vec![1.0; indices.len()]);
+    Matrix::Csr(Sparse { nrows: n, ncols: n, indptr: counts, indices, values })
 }

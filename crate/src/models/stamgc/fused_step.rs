@@ -43,15 +43,14 @@ pub(super) fn fused_step(
     elements!(conv2_bias, network.conv2.bias);
     let z = propagate_relu(p, &conv2.forward(n, &h)?, conv2_bias);
     let mut heads = Vec::with_capacity(config.heads);
+    let mut joined = vec![0f32; n * config.heads * head_dim];
     for (i, [first, second]) in network.heads.iter().enumerate() {
         let first = Layer::new(first.clone(), network.head_dropout(i, mode));
         let second = Layer::new(second.clone(), None);
         let inner = first.forward(n, &z)?;
-        let outer = second.forward(n, &inner)?;
-        heads.push((first, second, inner, outer));
+        put(&second.forward(n, &inner)?, &mut joined, head_dim, i, config.heads);
+        heads.push((first, second, inner));
     }
-    let parts: Vec<&[f32]> = heads.iter().map(|h| h.3.as_slice()).collect();
-    let joined = join(&parts, n, head_dim);
     let merge = network.merge.clone().map(|layer| Layer::new(layer, None));
     let merged = merge.as_ref().map(|layer| layer.forward(n, &joined)).transpose()?;
     let fused = merged.as_ref().unwrap_or(&joined);
@@ -92,9 +91,10 @@ pub(super) fn fused_step(
     }
     let mut of_z = scaled(from_con, beta);
     add(&mut of_z, alpha, &propagate_rows(p, &from_rec.u, out));
-    for (i, (first, second, inner, outer)) in heads.iter().enumerate() {
+    for (i, (first, second, inner)) in heads.iter().enumerate() {
         let of_outer = part(&of_fused, n, head_dim, i, config.heads);
-        let back = second.backward(n, inner, outer, &of_outer)?;
+        let outer = part(&joined, n, head_dim, i, config.heads);
+        let back = second.backward(n, inner, &outer, &of_outer)?;
         let of_inner = record(&format!("mhp.heads.{i}.3"), "weight", back);
         let back = first.backward(n, &z, inner, &of_inner)?;
         add(&mut of_z, 1.0, &record(&format!("mhp.heads.{i}.0"), "weight", back));
@@ -141,20 +141,23 @@ impl Layer {
     }
 }
 
-/// Matrices of `n` rows of length `d` side by side.
-fn join(parts: &[&[f32]], n: usize, d: usize) -> Vec<f32> {
-    let mut all = Vec::with_capacity(n * d * parts.len());
-    for r in 0..n {
-        for part in parts {
-            all.extend_from_slice(&part[r * d..][..d]);
-        }
-    }
-    all
+/// Puts a matrix of rows of length `d` at the `i`-th place of `count` side by side.
+fn put(values: &[f32], all: &mut [f32], d: usize, i: usize, count: usize) {
+    all.par_chunks_mut(d * count)
+        .zip(values.par_chunks(d))
+        .with_min_len(256)
+        .for_each(|(row, values)| row[i * d..][..d].copy_from_slice(values));
 }
 
 /// The `i`-th of `count` matrices side by side.
 fn part(all: &[f32], n: usize, d: usize, i: usize, count: usize) -> Vec<f32> {
-    (0..n).flat_map(|r| all[(r * count + i) * d..][..d].iter().copied()).collect()
+    let mut values = vec![0f32; n * d];
+    values
+        .par_chunks_mut(d)
+        .zip(all.par_chunks(d * count))
+        .with_min_len(256)
+        .for_each(|(values, row)| values.copy_from_slice(&row[i * d..][..d]));
+    values
 }
 
 fn scaled(mut values: Vec<f32>, factor: f32) -> Vec<f32> {

@@ -5,6 +5,7 @@ use super::losses::EpochLoss;
 use crate::anndata::Frame;
 use crate::error::{Error, Result};
 use crate::io::write_safetensors;
+use crate::nn::Adjacency;
 use crate::notebook::shows_rows;
 use crate::tl::{self, Mclust};
 use candle_core::{Device, Tensor};
@@ -13,6 +14,7 @@ use ndarray::{Array2, ArrayD};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long each step took, in order.
@@ -61,7 +63,7 @@ pub struct StamgcFit {
     pub(super) weights: IndexMap<String, ArrayD<f32>>,
     pub(super) genes: Vec<String>,
     pub(super) sigma: f64,
-    pub(super) n_edges: usize,
+    pub(super) graph: Arc<Adjacency>,
     pub(super) n_pruned: usize,
     pub(super) n_domains: usize,
     pub(super) seed: u64,
@@ -167,9 +169,14 @@ impl StamgcFit {
         tl::davies_bouldin(self.z.view(), &self.domains)
     }
 
-    /// Edges of the graph that was trained on.
+    /// The graph that was trained on, of the spots used.
+    pub fn graph(&self) -> &Adjacency {
+        &self.graph
+    }
+
+    /// Its edges.
     pub fn n_edges(&self) -> usize {
-        self.n_edges
+        self.graph.n_edges() / 2
     }
 
     /// Edges that pruning took from it.
@@ -229,7 +236,7 @@ impl StamgcFit {
             ("domains", self.n_domains.to_string()),
             ("spots", spots),
             ("genes", self.genes.len().to_string()),
-            ("edges", format!("{} ({} pruned)", self.n_edges, self.n_pruned)),
+            ("edges", format!("{} ({} pruned)", self.n_edges(), self.n_pruned)),
             ("smoothing σ", format!("{:.4}", self.sigma)),
             ("epochs", self.history.len().to_string()),
         ];

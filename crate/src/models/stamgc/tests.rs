@@ -70,6 +70,10 @@ fn stripes_are_found_and_written() {
     assert_eq!(z.dim(), (SIDE * SIDE, 16));
     assert!(z.row(0).iter().all(|x| x.is_nan()) && z.row(4).iter().all(|x| x.is_finite()));
 
+    let graph = a.obsp["stamgc_connectivities"].to_csr();
+    assert_eq!(graph.indptr[4], 0);
+    assert_eq!(graph.indices.len(), 2 * fit.n_edges());
+
     let run = &a.uns["stamgc"];
     assert_eq!(run.at(&["params", "sigma"]).unwrap().as_f64(), Some(140.0));
     assert_eq!(run.at(&["params", "n_domains"]).unwrap().as_f64(), Some(3.0));

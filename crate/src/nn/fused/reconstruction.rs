@@ -2,7 +2,7 @@
 //! itself, is never stored.
 
 use super::schedule::grid;
-use super::simd::{LANES, vectorised};
+use super::simd::{LANES, prefetch, vectorised};
 use super::{Threads, elements, lock, mat, matmul, output, slice, transpose, with_scratch};
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -11,6 +11,9 @@ use std::sync::Mutex;
 /// Rows and columns of a tile.
 const ROWS: usize = 192;
 const COLUMNS: usize = 240;
+
+/// Rows ahead of the one in work whose piece of x is asked for: the pieces lie far apart in memory.
+const AHEAD: usize = 2;
 
 /// The operation on (u, W, b); see [`reconstruction_loss`](crate::nn::reconstruction_loss).
 pub(crate) struct ReconstructionOp {
@@ -135,8 +138,10 @@ pub(crate) fn reconstruct(
                     let mut column = lock(&columns[j]);
                     let column = &mut *column;
                     let mut sum = 0f64;
+                    let of_row = |r: usize| &x[(i * ROWS + r) * m + j * COLUMNS..][..cols];
                     for (r, h) in h.chunks_exact_mut(cols).enumerate() {
-                        let x = &x[(i * ROWS + r) * m + j * COLUMNS..][..cols];
+                        let x = of_row(r);
+                        prefetch(of_row((r + AHEAD).min(rows - 1)));
                         let b = &b[j * COLUMNS..][..cols];
                         sum += f64::from(errors(h, b, x, scale, &mut column.bias));
                     }

@@ -40,6 +40,19 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
+/// Asks for numbers that will be read soon.
+#[inline(always)]
+pub(super) fn prefetch(numbers: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch of any address does no harm.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}
+
 /// Numbers that one vector instruction takes.
 pub(super) const LANES: usize = 16;
 
