@@ -10,7 +10,7 @@
 //! bench-stamgc beads [EPOCHS]                 41,786 beads × 4,000 genes, exact: seconds of an epoch
 //! bench-stamgc million [EPOCHS]               1,000,000 cells × 300 genes, by moments: seconds of an epoch
 //! ```
-//! SLIDE is an h5ad file with raw counts and labels in `obs["layer_guess"]`.
+//! SLIDE has raw counts and labels in `obs["layer_guess"]`.
 
 mod measured;
 
@@ -71,6 +71,9 @@ fn tissue(path: &str) -> Result<()> {
 fn each_seed(preset: Preset, label: &str, path: &str, seeds: &[&str]) {
     let run = || -> Result<()> {
         let mut slide = io::read(path)?;
+        // osmFISH's cells of no region.
+        let real = slide.obs.mask(label, |region| region != "Excluded")?;
+        slide.keep_obs(real)?;
         for seed in seeds {
             let model = Stamgc::preset(preset).seed(seed.parse().unwrap_or(1)).labelled_by(label);
             model.fit(&mut slide)?;

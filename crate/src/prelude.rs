@@ -13,8 +13,9 @@ pub use crate::image::{Border, Channels, SlideImage};
 pub use crate::models::encoder::{Encoder, Histology, TextureEncoder, VitEncoder};
 pub use crate::models::gene_maps::Task;
 pub use crate::models::spatialformer::{self, Embed, PredictPairs, SpatialFormer, Vocabulary};
+pub use crate::models::stamgc::Clustering;
 pub use crate::models::{HisToSge, Preset, SpaMcaf, Stamgc};
-pub use crate::nn::Device;
+pub use crate::nn::{Device, Pairs};
 pub use crate::notebook::{self, Bundle, Rich};
 pub use crate::pl::Theme;
 pub use crate::pl::{Genes, Ranking};
@@ -26,7 +27,7 @@ pub use crate::tl::{CorrMethod, FilterRankedGenes, RankGenes, RankGenesDf, RankM
 pub use crate::tl::{Correlation, Dendrogram, Enrich, Linkage, Mclust, ScoreGenes};
 pub use crate::tl::{InitPos, Leiden, Tsne, Umap};
 pub use crate::tl::{Integration, IntegrationScores};
-pub use crate::tl::{Interpolate, LinearProbe, Ridge, ScoreGeneMap};
+pub use crate::tl::{Interpolate, LinearProbe, Refine, Ridge, ScoreGeneMap};
 pub use crate::{io, pl, pp, tl};
 
 pub use candle_core::{self, Tensor};

@@ -49,3 +49,22 @@ fn one_thread_and_two_give_the_same_bits_on_a_real_slide() {
     };
     assert!(run(1) == run(2));
 }
+
+/// osmFISH of a somatosensory cortex with the regions its authors drew.
+#[test]
+fn domains_of_33_genes_agree_with_regions() {
+    let name = "domains_of_33_genes_agree_with_regions";
+    let Some(path) = shared(name, "data/osmfish/osmFISH_SScortex_mouse_all_cells.loom") else {
+        return;
+    };
+    let mut a = io::read_loom(path).unwrap();
+    let epochs = if thorough(name, "600 epochs") { 600 } else { 100 };
+    let known = a.obs.mask("Region", |region| region != "Excluded").unwrap();
+    a.keep_obs(known).unwrap();
+    let model = Stamgc::preset(Preset::OsmFish).epochs(epochs).device(Device::Cpu);
+    let fit = model.fit(&mut a).unwrap();
+    let (known, found) = (a.obs_column("Region").unwrap(), a.obs_column("domain").unwrap());
+    let ari = tl::ari(known, found).unwrap();
+    println!("ARI {ari:.4}\n{fit}");
+    assert!(ari > 0.25, "ARI {ari}");
+}

@@ -126,6 +126,7 @@ def main():
     c = OSMFISH if operation == "osmfish" else VISIUM
     adata = sc.read_h5ad(slide)
     adata.obs["truth"] = adata.obs["Region" if operation == "osmfish" else "layer_guess"]
+    adata = adata[adata.obs["truth"] != "Excluded"].copy()
     start = time.perf_counter()
     adata, x, smooth, graph = preprocess(adata, c)
     seconds = time.perf_counter() - start

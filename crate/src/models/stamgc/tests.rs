@@ -352,7 +352,7 @@ fn every_preset_can_be() {
 #[test]
 fn seeds_agree_on_the_stripes() {
     let mut a = slide();
-    let model = model().epochs(60).learning_rate(0.01).labelled_by("stripe");
+    let model = model().epochs(100).learning_rate(0.01).labelled_by("stripe");
     let found = model.consensus(&mut a, 1..=3).unwrap();
     let known = a.obs_column("stripe").unwrap();
     assert!(tl::ari(known, a.obs_column("domain").unwrap()).unwrap() > 0.8);
