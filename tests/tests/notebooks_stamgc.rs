@@ -17,22 +17,22 @@ fn number(run: &Run, key: &str) -> f64 {
     run.result()[key].as_f64().unwrap_or_else(|| panic!("no {key} in {}", run.result()))
 }
 
-/// A notebook on the built-in tissue: enough figures, domains that are the layers, a marker that the tissue was
-/// made with.
+/// A notebook on the built-in tissue, with its defaults: enough figures, and domains that are the layers.
 fn on_the_built_in_tissue(kernel: &Path, notebook: &str, figures: usize, ari: f64) -> Run {
-    let run = run(kernel, notebook, &[("epochs", "60")]);
+    let run = run(kernel, notebook, &[]);
     let found = run.of_type("image/png").len();
     assert!(found >= figures, "{notebook}: {found} figures");
     assert!(number(&run, "ari") >= ari, "{notebook}: {}", run.result());
-    let best = run.result()["best_marker"].as_str().unwrap_or_default().to_string();
-    assert!(!best.is_empty() && !best.starts_with("GENE"), "{notebook}: {best}");
     run
 }
 
 #[test]
 fn the_tumour_notebook_finds_layers_markers_and_sets() {
     let Some(kernel) = kernel("the_tumour_notebook_finds_layers_markers_and_sets") else { return };
-    let run = on_the_built_in_tissue(&kernel, "stamgc_breast_cancer.ipynb", 8, 0.3);
+    let run = on_the_built_in_tissue(&kernel, "stamgc_breast_cancer.ipynb", 8, 0.6);
+    // A gene that the tissue was made with, not one of those named GENE0001 and on.
+    let best = run.result()["best_marker"].as_str().unwrap_or_default().to_string();
+    assert!(!best.is_empty() && !best.starts_with("GENE"), "{best}");
     assert!(number(&run, "raised") > 5.0 && number(&run, "best_term_p") < 1e-3, "{}", run.result());
 }
 
@@ -40,8 +40,8 @@ fn the_tumour_notebook_finds_layers_markers_and_sets() {
 fn notebooks_of_several_slices_find_the_layers_in_all() {
     let Some(kernel) = kernel("notebooks_of_several_slices_find_the_layers_in_all") else { return };
     for (notebook, ari) in [
-        ("stamgc_dlpfc_slices.ipynb", 0.3),
-        ("stamgc_brain_halves.ipynb", 0.3),
+        ("stamgc_dlpfc_slices.ipynb", 0.5),
+        ("stamgc_brain_halves.ipynb", 0.6),
         ("stamgc_axolotl_stages.ipynb", 0.2),
     ] {
         let run = on_the_built_in_tissue(&kernel, notebook, 3, ari);
@@ -52,8 +52,10 @@ fn notebooks_of_several_slices_find_the_layers_in_all() {
 #[test]
 fn notebooks_of_beads_and_bins_find_the_layers() {
     let Some(kernel) = kernel("notebooks_of_beads_and_bins_find_the_layers") else { return };
-    for notebook in ["stamgc_neocortex_beads.ipynb", "stamgc_olfactory_bulb.ipynb"] {
-        let run = on_the_built_in_tissue(&kernel, notebook, 5, 0.2);
+    for (notebook, ari) in
+        [("stamgc_neocortex_beads.ipynb", 0.5), ("stamgc_olfactory_bulb.ipynb", 0.3)]
+    {
+        let run = on_the_built_in_tissue(&kernel, notebook, 5, ari);
         assert!(number(&run, "ari_refined") >= number(&run, "ari") - 0.1, "{}", run.result());
     }
 }

@@ -251,11 +251,11 @@ pub(crate) fn transposed(matrix: &[f32], rows: usize) -> Vec<f32> {
 }
 
 /// Rows of `width` numbers, cut into parts of so many rows.
-fn parts<'a>(
+fn parts(
     counts: impl Iterator<Item = usize>,
     width: usize,
-    mut rows: &'a mut [f32],
-) -> impl Iterator<Item = &'a mut [f32]> {
+    mut rows: &mut [f32],
+) -> impl Iterator<Item = &mut [f32]> {
     counts.map(move |count| {
         let (part, rest) = std::mem::take(&mut rows).split_at_mut(count * width);
         rows = rest;
