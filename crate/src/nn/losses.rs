@@ -201,7 +201,7 @@ fn contrast_by_moments(z: &Tensor, graph: &Adjacency, labels: &[u32]) -> Result<
             others = others.zeros_like()?;
             break;
         }
-        let rows = Tensor::from_vec(rows.clone(), rows.len(), device)?;
+        let rows = Tensor::new(rows, device)?;
         let group = u.index_select(&rows, 0)?;
         others = others.index_add(&rows, &quadratic(&group, &group, EXP)?.neg()?, 0)?;
     }

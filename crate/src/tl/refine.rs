@@ -50,7 +50,7 @@ impl Refine {
 ///
 /// # Errors
 /// [`Error::MissingKey`] without the column or coordinates; [`Error::Parameter`] for no neighbours;
-/// [`Error::Data`] with coordinates that are not numbers, or labels of more than 2³¹ kinds.
+/// [`Error::Data`] with coordinates that are not numbers.
 pub fn refine_labels(adata: &mut AnnData, key: &str, options: &Refine) -> Result<usize> {
     if options.n_neighbors == 0 {
         return Err(Error::parameter("n_neighbors", 0, "must be at least 1"));

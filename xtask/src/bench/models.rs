@@ -5,7 +5,7 @@
 use super::{Found, Options, Sides};
 use crate::tools::{run, say, target_dir};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const ENVIRONMENT: (&str, &str) = ("models", "crate/benches/python/requirements-models.txt");
@@ -20,9 +20,20 @@ pub(super) const CASES: [(&str, Found); 3] = [
 
 pub(super) fn models(groups: &[&str], options: &Options) -> Result<ExitCode> {
     let sides = Sides::build("bench-models", "models.py", ENVIRONMENT)?;
-    for (case, found) in CASES {
+    cases(&sides, &CASES, groups, &[], options)
+}
+
+/// Those cases that are asked for, each an operation on the same files.
+fn cases(
+    sides: &Sides,
+    cases: &[(&str, Found)],
+    groups: &[&str],
+    files: &[&Path],
+    options: &Options,
+) -> Result<ExitCode> {
+    for &(case, found) in cases {
         if groups.contains(&case) && case.contains(&options.only) {
-            sides.compare(options, case, case, &[], found)?;
+            sides.compare(options, case, case, files, found)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -54,13 +65,7 @@ pub(super) const STAMGC: [(&str, Found); 2] =
 
 pub(super) fn stamgc(groups: &[&str], options: &Options) -> Result<ExitCode> {
     let sides = Sides::build("bench-stamgc", "stamgc.py", ENVIRONMENT)?;
-    let slide = slide(&sides)?;
-    for (case, found) in STAMGC {
-        if groups.contains(&case) && case.contains(&options.only) {
-            sides.compare(options, case, case, &[&slide], found)?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    cases(&sides, &STAMGC, groups, &[&slide(&sides)?], options)
 }
 
 /// The slide that `SPATIALKIT_SLIDE` names (an h5ad file with raw counts and layers in

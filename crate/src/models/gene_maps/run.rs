@@ -1,6 +1,7 @@
 //! A run from slide to gene map, whatever the network.
 
 use super::super::encoder::Histology;
+use super::super::state::{State, load_weights};
 use super::blend::blend;
 use super::chunks::Chunk;
 use super::expression::Expression;
@@ -8,10 +9,9 @@ use super::grid;
 use super::plan::{Plan, members};
 use super::result::GeneMapFit;
 use super::settings::Settings;
-use super::training::{Lesson, State, train};
+use super::training::{Lesson, train};
 use crate::anndata::AnnData;
 use crate::error::{Error, Result};
-use crate::io::read_checkpoint;
 use crate::nn::{Adam, Store};
 use crate::progress::Progress;
 use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
@@ -134,7 +134,7 @@ pub(crate) fn run<L: Learner>(
         };
         let mut learner = learner(sizes, &device)?;
         if let Some(path) = &settings.weights {
-            load_weights(&learner, path)?;
+            load_weights(learner.store(), path, |name| learner.is_unused(name))?;
         }
         let state = settings.checkpoint.as_ref().map(|path| {
             let what = format!("{method} {k} {}", learner.describe());
@@ -190,14 +190,6 @@ fn beside(path: &Path, k: usize) -> PathBuf {
     let (stem, end) = (part(path.file_stem()), part(path.extension()));
     let dot = if end.is_empty() { "" } else { "." };
     path.with_file_name(format!("{stem}-{k}{dot}{end}"))
-}
-
-/// Sets every parameter from a file of weights.
-fn load_weights(learner: &impl Learner, path: &Path) -> Result<()> {
-    let store = learner.store();
-    let expected = store.iter().map(|(name, var)| (name, var.dims().to_vec()));
-    let tensors = read_checkpoint(path)?.state_dict()?.without(|name| learner.is_unused(name));
-    store.load_tensors(&tensors.into_exactly(&expected.collect::<Vec<_>>())?)
 }
 
 /// Points × scales × width.

@@ -1,6 +1,7 @@
 //! The training of one network: epoch by epoch, its state on disk, and where some spots are kept from it
 //! until the epoch that predicts these best.
 
+use super::super::state::State;
 use super::checkpoint;
 use super::chunks::Chunk;
 use super::run::Learner;
@@ -9,22 +10,12 @@ use crate::nn::{Store, to_array};
 use crate::progress::Progress;
 use candle_core::Tensor;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 /// What a network learns from.
 pub(super) struct Lesson {
     pub chunks: Vec<Chunk>,
     /// Spots that do not train: they say which epoch's network is kept.
     pub unseen: Vec<Chunk>,
-}
-
-/// Where the state of a training is written.
-pub(super) struct State {
-    pub path: PathBuf,
-    /// Epochs between two writes.
-    pub every: usize,
-    /// What makes the training this one.
-    pub identity: [u8; 32],
 }
 
 /// What a training went through.
@@ -75,7 +66,7 @@ pub(super) fn train<L: Learner>(
     bar: &mut Progress,
 ) -> Result<Course> {
     let mut course = match state {
-        Some(state) => checkpoint::load(&state.path, &state.identity, learner)?,
+        Some(state) => checkpoint::load(state, learner)?,
         None => Course::default(),
     };
     bar.tick(course.losses.len().min(epochs) as u64)?;
@@ -96,7 +87,7 @@ pub(super) fn train<L: Learner>(
         if let Some(state) = state
             && (course.is_over(epochs) || done.is_multiple_of(state.every))
         {
-            checkpoint::save(&state.path, &state.identity, learner, &course)?;
+            checkpoint::save(state, learner, &course)?;
         }
         bar.tick(1)?;
     }

@@ -1,5 +1,6 @@
 //! [`Stamgc::fit`]: the whole method on a slide, or on several as one.
 
+use super::super::state::{State, load_weights};
 use super::graph::spot_graph;
 use super::losses::EpochLoss;
 use super::network::NetworkConfig;
@@ -8,7 +9,6 @@ use super::result::{StamgcFit, Timings};
 use super::train::{TrainConfig, Trainer, TrainingData};
 use crate::anndata::{AnnData, Categorical, Map, Matrix, Sparse, Value, Values};
 use crate::error::{Error, Result};
-use crate::io::read_checkpoint;
 use crate::linalg::{PcaSolver, Real, gaussian_smooth, pca};
 use crate::nn::to_array;
 use crate::progress::{self, Progress};
@@ -104,11 +104,14 @@ impl Stamgc {
             pairs: self.pairs,
         };
         bar.message("");
-        let run = self.run(values.view(), coordinates.view(), &pseudo);
+        let state = self.checkpoint.clone().map(|path| {
+            let identity = self.identity(values.view(), coordinates.view(), &pseudo);
+            State { path, every: self.checkpoint_every, identity }
+        });
         let (trainer, history) = timings.time("training", || -> Result<_> {
             let data = TrainingData::new(values, graph.pruned, labels, &device)?;
             let mut trainer = Trainer::new(network, data, config)?;
-            let history = self.train(&mut trainer, &run, &mut bar)?;
+            let history = self.train(&mut trainer, state.as_ref(), &mut bar)?;
             Ok((trainer, history))
         })?;
         let embeddings = trainer.embed()?;
@@ -147,16 +150,14 @@ impl Stamgc {
     fn train(
         &self,
         trainer: &mut Trainer,
-        run: &[u8],
+        state: Option<&State>,
         bar: &mut Progress,
     ) -> Result<Vec<EpochLoss>> {
         if let Some(path) = &self.start {
-            let expected = trainer.store().iter().map(|(name, var)| (name, var.dims().to_vec()));
-            let tensors = read_checkpoint(path)?.state_dict()?;
-            trainer.store().load_tensors(&tensors.into_exactly(&expected.collect::<Vec<_>>())?)?;
+            load_weights(trainer.store(), path, |_| false)?;
         }
-        let mut history = match &self.checkpoint {
-            Some(path) => trainer.resume(path, run)?,
+        let mut history = match state {
+            Some(state) => trainer.resume(state)?,
             None => Vec::new(),
         };
         if history.len() > self.epochs {
@@ -170,11 +171,10 @@ impl Stamgc {
             bar.metric("loss", loss.total);
             let ticked = bar.tick(1);
             let done = history.len();
-            let due = done == self.epochs || done.is_multiple_of(self.checkpoint_every);
-            if let Some(path) = &self.checkpoint
-                && (due || ticked.is_err())
+            if let Some(state) = state
+                && (done == self.epochs || done.is_multiple_of(state.every) || ticked.is_err())
             {
-                trainer.save(path, run, &history)?;
+                trainer.save(state, &history)?;
             }
             ticked?;
         }
@@ -182,7 +182,7 @@ impl Stamgc {
     }
 
     /// What a training is a training of: its settings but the number of epochs, and its data.
-    fn run(
+    fn identity(
         &self,
         values: ArrayView2<f32>,
         coordinates: ArrayView2<f64>,

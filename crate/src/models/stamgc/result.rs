@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::io::write_safetensors;
 use crate::nn::Adjacency;
 use crate::notebook::shows_rows;
-use crate::tl::{self, Mclust};
+use crate::tl::{self, KMeans, Mclust};
 use candle_core::{Device, Tensor};
 use indexmap::IndexMap;
 use ndarray::{Array2, ArrayD};
@@ -204,7 +204,7 @@ impl StamgcFit {
             tl::mclust_bic(scores.view(), range.clone(), Mclust::new(first).seed(self.seed))?;
         let mut columns = [vec![], vec![], vec![]];
         for k in range {
-            let labels = tl::cluster_embedding(self.z.view(), k, self.seed)?;
+            let labels = KMeans::new(k).seed(self.seed).fit(scores.view())?.labels;
             let z = self.z.view();
             columns[0].push(tl::silhouette(z, &labels)?);
             columns[1].push(tl::davies_bouldin(z, &labels)?);

@@ -79,25 +79,23 @@ impl Stamgc {
         }
         let key = self.slice_key.as_deref().unwrap_or("slice");
         let all: Vec<&AnnData> = placed.iter().collect();
-        let joined = Concat::default().label(key).keys(names).index_unique("-").run(&all)?;
+        let mut joined = Concat::default().label(key).keys(names).index_unique("-").run(&all)?;
         if joined.n_vars() == 0 {
             return Err(Error::data(
                 "slices",
                 "have no gene in common; are their names of one kind?",
             ));
         }
-        let mut joined = joined;
         if !libraries.is_empty() {
             joined.uns.insert("spatial".into(), libraries.into());
         }
         Ok(joined)
     }
 
-    /// The slice of each spot that is used, if there are several: a number, and the names.
+    /// The slices with their spots among those used, if there are several.
     pub(super) fn slices_of(&self, adata: &AnnData, used: &[usize]) -> Result<Option<Slices>> {
         let Some(key) = &self.slice_key else { return Ok(None) };
-        let column = adata.obs_column(key)?.to_categorical();
-        let Categorical { codes, categories, .. } = column;
+        let Categorical { codes, categories, .. } = adata.obs_column(key)?.to_categorical();
         let mut rows = vec![Vec::new(); categories.len()];
         for (k, &i) in used.iter().enumerate() {
             let Ok(slice) = usize::try_from(codes[i]) else {
@@ -130,17 +128,16 @@ impl Slices {
                 let reason = format!("has {} spots, not more than n_neighbors", rows.len());
                 return Err(Error::data(format!("slice `{name}`"), reason));
             }
-            let part = |x: usize| rows[x] as u32;
             let (xy, values) = (coordinates.select(Axis(0), rows), smoothed.select(Axis(0), rows));
             let graph = spot_graph(xy.view(), values.view(), n_neighbors, n_pruning)?;
             for (to, from) in [(&mut spatial, &graph.spatial), (&mut pruned, &graph.pruned)] {
                 for (k, &row) in rows.iter().enumerate() {
-                    to[row] = from.neighbours(k).iter().map(|&j| part(j as usize)).collect();
+                    to[row] = from.neighbours(k).iter().map(|&j| rows[j as usize] as u32).collect();
                 }
             }
         }
-        let joined = |rows: &[Vec<u32>]| Adjacency::from_directed(rows);
-        Ok(SpotGraph { spatial: joined(&spatial), pruned: joined(&pruned) })
+        let [spatial, pruned] = [spatial, pruned].map(|rows| Adjacency::from_directed(&rows));
+        Ok(SpotGraph { spatial, pruned })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Training STAMGC's network on plain arrays, whatever they were made from.
 
-use super::super::state;
+use super::super::state::State;
 use super::fused_step::fused_step;
 use super::losses::{EpochLoss, LossWeights, loss_terms};
 use super::network::{Embeddings, Mode, Network, NetworkConfig};
@@ -9,7 +9,6 @@ use crate::nn::{Adam, AdamConfig, Adjacency, Pairs, Propagation, Store, fused, t
 use candle_core::{Device, Tensor, Var};
 use indexmap::IndexMap;
 use ndarray::{Array2, ArrayD};
-use std::path::Path;
 use std::sync::Arc;
 
 /// What the network is trained on.
@@ -131,17 +130,17 @@ impl Trainer {
         &self.data
     }
 
-    /// Writes the state of the training: parameters, moments and `history`. `run` says what is trained on what.
-    pub(super) fn save(&self, path: &Path, run: &[u8], history: &[EpochLoss]) -> Result<()> {
+    /// Writes the state of the training: parameters, moments and `history`.
+    pub(super) fn save(&self, state: &State, history: &[EpochLoss]) -> Result<()> {
         let terms = |l: &EpochLoss| [l.total, l.reconstruction, l.contrast, l.neighbours];
         let losses: Vec<f64> = history.iter().flat_map(terms).collect();
         let losses = Tensor::new(losses.as_slice(), &Device::Cpu)?;
-        state::save(path, run, &self.store, &self.adam, [("losses".to_string(), losses)].into())
+        state.save(&self.store, &self.adam, [("losses".to_string(), losses)].into())
     }
 
     /// Goes on from the state in a file, if there is one; returns the losses so far.
-    pub(super) fn resume(&mut self, path: &Path, run: &[u8]) -> Result<Vec<EpochLoss>> {
-        let Some(mut course) = state::load(path, run, &self.store, &mut self.adam)? else {
+    pub(super) fn resume(&mut self, state: &State) -> Result<Vec<EpochLoss>> {
+        let Some(mut course) = state.load(&self.store, &mut self.adam)? else {
             return Ok(Vec::new());
         };
         let losses = course.numbers("losses")?;

@@ -3,8 +3,8 @@
 //! A tile of 6 × 16 sums is held in registers; it reads 6 rows of `a` number by number and 16 columns of `b` vector
 //! by vector. What several tasks read is first rearranged into the order in which tiles read it, panel by panel;
 //! of what only one task reads, it takes `a` as it lies and rearranges a few panels of `b` at a time. Tasks share
-//! nothing that they write. `gemm`, whose threads meet at every block, took 1.2 times as long with many rows and 1.7 times as long
-//! with 50.
+//! nothing that they write. `gemm`, whose threads meet at every block, took 1.2 times as long with many rows and
+//! 1.7 times as long with 50.
 
 use super::{Mat, Target};
 use rayon::prelude::*;
@@ -168,8 +168,8 @@ fn room(memory: &mut Vec<f32>, n: usize) -> *mut f32 {
 /// A tile of the destination, of `size` (rows, columns), from `depth` numbers of two panels.
 ///
 /// # Safety
-/// The panels hold so many rows, `b` of 16 numbers on the border of a vector; `size` is at most [`TILE`], and the rows of the tile, `row`
-/// numbers apart, are the caller's to write. AVX2 and FMA are there.
+/// The panels hold so many rows, `b` of 16 numbers on the border of a vector; `size` is at most [`TILE`], and the
+/// rows of the tile, `row` numbers apart, are the caller's to write. AVX2 and FMA are there.
 unsafe fn tile(
     (rows, columns): (usize, usize),
     depth: usize,
