@@ -7,6 +7,7 @@
 //! can be mistaken for either. How cells are rewritten to call these functions is in the
 //! kernel's `front` module.
 
+use crate::__store::USER_ERROR_OCCURRED;
 use std::error::Error;
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
@@ -59,9 +60,35 @@ pub fn marker(line: &str) {
     write_line(PROTOCOL.load(Relaxed), line);
 }
 
-/// An error that left a cell through `?`.
-#[track_caller]
-pub fn failed(error: Box<dyn Error>) {
+/// Where a cell's errors go that have `Display`.
+pub mod display {
+    /// The error of a cell that returned early through `?`: reported, then gone.
+    pub struct EvcxrUserCodeError;
+
+    impl<T: Into<Box<dyn std::error::Error>>> From<T> for EvcxrUserCodeError {
+        #[track_caller]
+        fn from(error: T) -> Self {
+            super::failed(error.into(), std::panic::Location::caller());
+            EvcxrUserCodeError
+        }
+    }
+}
+
+/// Where a cell's errors go that know only `Debug`.
+pub mod debug {
+    /// The error of a cell that returned early through `?`: reported, then gone.
+    pub struct EvcxrUserCodeError;
+
+    impl<T: std::fmt::Debug> From<T> for EvcxrUserCodeError {
+        #[track_caller]
+        fn from(error: T) -> Self {
+            super::returned(&format!("{error:?}"), &[], std::panic::Location::caller());
+            EvcxrUserCodeError
+        }
+    }
+}
+
+fn failed(error: Box<dyn Error>, place: &Location<'_>) {
     let message = error.to_string();
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
@@ -73,17 +100,12 @@ pub fn failed(error: Box<dyn Error>) {
         }
         next = cause.source();
     }
-    event(
-        "error",
-        &[("message", &message), ("causes", &causes.join("\n"))],
-        Some(Location::caller()),
-    );
+    returned(&message, &causes, place);
 }
 
-/// The same for an error type that knows only `Debug`.
-#[track_caller]
-pub fn failed_debug(error: &dyn Debug) {
-    event("error", &[("message", &format!("{error:?}")), ("causes", "")], Some(Location::caller()));
+fn returned(message: &str, causes: &[String], place: &Location<'_>) {
+    event("error", &[("message", message), ("causes", &causes.join("\n"))], Some(place));
+    marker(USER_ERROR_OCCURRED);
 }
 
 /// Shows the value of a cell's last expression. A type that has its own `evcxr_display` is

@@ -10,3 +10,7 @@ pub use spatialkit::*;
 #[doc(hidden)]
 #[path = "cell.rs"]
 pub mod __cell;
+
+#[doc(hidden)]
+#[path = "store.rs"]
+pub mod __store;

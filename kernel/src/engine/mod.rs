@@ -102,8 +102,8 @@ pub fn prepare_environment(session: &Path, facade: &Facade) -> Result<()> {
     let config = session.join("config");
     std::fs::create_dir_all(&work)?;
     std::fs::create_dir_all(&config)?;
-    // Cells are glue: the library inside the facade is optimised, and they compile faster so.
-    std::fs::write(config.join("evcxr.toml"), "[evcxr]\nopt_level = \"0\"\n")?;
+    let level = front::OPT_LEVEL;
+    std::fs::write(config.join("evcxr.toml"), format!("[evcxr]\nopt_level = \"{level}\"\n"))?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let bins = std::iter::once(session.join("bin")).chain(std::env::split_paths(&path));
     let with_front = std::env::join_paths(bins).context("PATH cannot be extended")?;
@@ -186,7 +186,12 @@ impl Running {
         channel: Arc<Channel>,
         interrupter: Arc<Interrupter>,
     ) -> Result<Running> {
-        Facade::find()?.check_compiler()?;
+        let facade = Facade::find()?;
+        facade.check_compiler()?;
+        let work = session.join("work");
+        if let Err(error) = front::wait_ahead(session, &work, &facade) {
+            eprintln!("cells will compile more slowly: {error:#}");
+        }
         // The engine tries itself out; nobody is to see its results.
         channel.begin(0, true);
         let command = child_command(session)?;
@@ -200,7 +205,7 @@ impl Running {
             context: CommandContext::with_eval_context(context),
             channel,
             interrupter,
-            work: session.join("work"),
+            work,
         };
         running.warm_up();
         Ok(running)

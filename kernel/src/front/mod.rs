@@ -10,6 +10,7 @@
 //! Nothing here talks to the kernel; a front's process group is written to a file, so that
 //! an interrupt can end it with all its children.
 
+pub mod ahead;
 mod build;
 mod metadata;
 mod source;
@@ -19,6 +20,8 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+pub use build::{OPT_LEVEL, wait_ahead};
 
 /// The session's own folder.
 pub const SESSION_ENV: &str = "SPATIALKIT_SESSION";
@@ -39,7 +42,7 @@ pub fn install(session: &Path) -> Result<()> {
     let exe = std::env::current_exe().context("cannot tell where this executable is")?;
     let bin = session.join("bin");
     std::fs::create_dir_all(&bin)?;
-    for role in ["cargo", "rustup", RUSTC_WRAPPER] {
+    for role in ["cargo", "rustup", RUSTC_WRAPPER, ahead::ROLE] {
         std::os::unix::fs::symlink(&exe, bin.join(role))
             .with_context(|| format!("cannot link {role} in {}", bin.display()))?;
     }
@@ -53,6 +56,7 @@ pub fn role() -> Option<&'static str> {
         "cargo" => Some("cargo"),
         "rustup" => Some("rustup"),
         RUSTC_WRAPPER => Some(RUSTC_WRAPPER),
+        ahead::ROLE => Some(ahead::ROLE),
         _ => None,
     }
 }
@@ -63,6 +67,7 @@ pub fn run(role: &str) -> ExitCode {
     let result = match role {
         "rustup" => rustup(&args),
         RUSTC_WRAPPER => build::wrap_rustc(&args),
+        ahead::ROLE => ahead::become_compiler(&args),
         _ => cargo(&args),
     };
     match result {

@@ -8,9 +8,14 @@
 //! * The value of a last expression without an `evcxr_display` of its own is shown by a trait,
 //!   so that the engine's first attempt to compile it succeeds; it needs a second otherwise.
 //!   Where it makes a second one after all, its own way of showing ends in the same place.
+//! * The store of variables and the error type, which the engine writes into every cell, are
+//!   those of the facade, and a variable that the cell does not name is left in the store. Both
+//!   are most of what the compiler would have to do for a small cell.
 //!
 //! Everything is replaced within a line, and only added after the last one: the engine maps
 //! the compiler's messages back to the user's code by line number.
+
+use std::collections::HashSet;
 
 /// How the error type of a `?` is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,67 +27,83 @@ pub enum Errors {
 }
 
 const PANIC: &str = r#"println!("EVCXR_PANIC_NOTIFICATION");"#;
-const FAILED: &str = r#"println!("{}", evcxr_internal_runtime::USER_ERROR_OCCURRED);"#;
-const CHANGED: &str = r#"println!("{VARIABLE_CHANGED_TYPE}{name}");"#;
 const TEXT: &str = "fn evcxr_send_text_plain(";
-const FROM: &str = "> From<T> for EvcxrUserCodeError {";
-const FROM_FN: &str = "fn from(error: T) -> Self {";
+const ERROR_TYPE: &str = "struct EvcxrUserCodeError {}";
+const STORE: &str = "mod evcxr_internal_runtime {";
+/// The last function of the store; it and the module end after it.
+const STORE_LAST: &str = "pub fn create_variable_store()";
+const STORE_CALLS: [&str; 3] = ["check_variable::<", "take_variable::<", "put_variable::<"];
 
 /// Rewrites the source of a cell.
 pub fn rewrite(source: &str, errors: Errors) -> String {
-    let mut out = String::with_capacity(source.len() + 512);
-    let mut in_error_impl = false;
-    for line in source.lines() {
-        if in_error_impl {
-            if line.contains(FROM_FN) {
-                out.push_str(&line.replace(FROM_FN, &format!("#[track_caller] {FROM_FN}")));
-                out.push('\n');
-                continue;
-            }
-            if line.trim_start().starts_with("eprintln!(") {
-                out.push_str(match errors {
-                    Errors::Display => "::spatialkit::__cell::failed(error.into());\n",
-                    Errors::Debug => "::spatialkit::__cell::failed_debug(&error);\n",
-                });
-                continue;
-            }
-        }
-        if line.contains(FROM) && line.trim_start().starts_with("impl<T: ") {
-            in_error_impl = true;
+    let lines: Vec<&str> = source.lines().collect();
+    let skipped = skipped(&lines);
+    let named: HashSet<&str> = lines
+        .iter()
+        .zip(&skipped)
+        .filter(|(line, skip)| !**skip && variable(line).is_none())
+        .flat_map(|(line, _)| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
+        .collect();
+    let mut out = String::with_capacity(source.len() + 256);
+    for (line, skip) in lines.iter().zip(skipped) {
+        let text = line.trim();
+        if text == ERROR_TYPE {
             out.push_str(match errors {
-                Errors::Display => {
-                    "impl<T: Into<Box<dyn std::error::Error>>> From<T> for EvcxrUserCodeError {\n"
-                }
-                Errors::Debug => "impl<T: std::fmt::Debug> From<T> for EvcxrUserCodeError {\n",
+                Errors::Display => "use ::spatialkit::__cell::display::EvcxrUserCodeError;",
+                Errors::Debug => "use ::spatialkit::__cell::debug::EvcxrUserCodeError;",
             });
-            continue;
-        }
-        if line.contains(TEXT) {
+        } else if text == STORE {
+            out.push_str("use ::spatialkit::__store as evcxr_internal_runtime;");
+        } else if skip || variable(line).is_some_and(|name| !named.contains(name)) {
+            // An empty line keeps its place.
+        } else if line.contains(TEXT) {
             // The engine's own way to show a value, taken where the trait's does not compile.
             let shown = format!(
                 "{TEXT}text: &str) {{ ::spatialkit::__cell::value(text) }} \
                  #[allow(dead_code)] fn evcxr_unused("
             );
             out.push_str(&line.replace(TEXT, &shown));
-            out.push('\n');
-            continue;
-        }
-        if line.contains("println!(") {
-            let line = line
-                .replace(PANIC, &marker("\"EVCXR_PANIC_NOTIFICATION\""))
-                .replace(FAILED, &marker("evcxr_internal_runtime::USER_ERROR_OCCURRED"))
-                .replace(CHANGED, &marker("&format!(\"{VARIABLE_CHANGED_TYPE}{name}\")"));
-            if line.contains("::__cell::marker(evcxr_internal_runtime::USER_ERROR") {
-                in_error_impl = false;
-            }
-            out.push_str(&line);
         } else {
-            out.push_str(line);
+            out.push_str(&line.replace(PANIC, &marker("\"EVCXR_PANIC_NOTIFICATION\"")));
         }
         out.push('\n');
     }
     out.push_str("#[allow(unused_imports)] use ::spatialkit::__cell::Show as _;\n");
     out
+}
+
+/// Which lines are the body of the engine's error type or of its store.
+fn skipped(lines: &[&str]) -> Vec<bool> {
+    let mut skip = vec![false; lines.len()];
+    let end_of = |from: usize, end: &str| {
+        lines[from..].iter().position(|line| *line == end).map(|n| from + n)
+    };
+    for (i, line) in lines.iter().enumerate() {
+        let end = match line.trim() {
+            ERROR_TYPE => {
+                let indent = &line[..line.len() - line.trim_start().len()];
+                end_of(i, &format!("{indent}}}"))
+            }
+            STORE => lines[i..]
+                .iter()
+                .position(|line| line.starts_with(STORE_LAST))
+                .and_then(|last| end_of(i + last, "}"))
+                .and_then(|function| end_of(function + 1, "}")),
+            _ => None,
+        };
+        if let Some(end) = end {
+            skip[i + 1..=end].fill(true);
+        }
+    }
+    skip
+}
+
+/// The variable that a generated line checks, takes from the store or puts back.
+fn variable(line: &str) -> Option<&str> {
+    let at = line.find("evcxr_variable_store.")? + "evcxr_variable_store.".len();
+    STORE_CALLS.iter().find(|call| line[at..].starts_with(**call))?;
+    let (_, rest) = line.split_once("stringify!(")?;
+    rest.split([',', ')']).next()
 }
 
 fn marker(line: &str) -> String {
@@ -107,21 +128,47 @@ mod tests {
                     EvcxrUserCodeError {}
                 }
             }
+        
+mod evcxr_internal_runtime {
+impl VariableStore {
+    fn a() {}
+}
+
+pub fn create_variable_store() -> *mut VariableStore {
+    Box::into_raw(Box::new(VariableStore::new()))
+}
+}
+vars_ok &= evcxr_variable_store.check_variable::<Vec<f64>>(stringify!(used));
+vars_ok &= evcxr_variable_store.check_variable::<AnnData>(stringify!(unused));
+let used = evcxr_variable_store.take_variable::<Vec<f64>>(stringify!(used));
+let mut unused = evcxr_variable_store.take_variable::<AnnData>(stringify!(unused));
+println!("{used:?}");
     println!("EVCXR_PANIC_NOTIFICATION");
     eprintln!("the user's own");
+evcxr_variable_store.put_variable::<Vec<f64>>(stringify!(used), used);
+evcxr_variable_store.put_variable::<AnnData>(stringify!(unused), unused);
 "#;
 
     #[test]
-    fn markers_and_errors_leave_stdout_and_lines_stay_in_place() {
-        for errors in [Errors::Display, Errors::Debug] {
+    fn the_engines_own_parts_are_the_facades_and_lines_stay_in_place() {
+        for (errors, module) in [(Errors::Display, "display"), (Errors::Debug, "debug")] {
             let out = rewrite(CELL, errors);
             assert_eq!(out.lines().count(), CELL.lines().count() + 1);
-            assert!(!out.contains(" println!"));
+            assert!(!out.contains("impl") && !out.contains("println!(\"EVCXR"));
             assert!(out.contains("eprintln!(\"the user's own\");"));
-            assert!(out.contains("#[track_caller] fn from"));
+            assert!(out.contains(&format!("__cell::{module}::EvcxrUserCodeError;")));
+            assert!(out.contains("__store as evcxr_internal_runtime;"));
+            let place = |text: &str, code: &str| code.lines().position(|line| line == text);
+            let put = "evcxr_variable_store.put_variable::<Vec<f64>>(stringify!(used), used);";
+            assert_eq!(place(put, &out), place(put, CELL));
         }
-        assert!(rewrite(CELL, Errors::Display).contains("Into<Box<dyn std::error::Error>>"));
-        assert!(rewrite(CELL, Errors::Debug).contains("failed_debug(&error)"));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_named_stays_in_the_store() {
+        let out = rewrite(CELL, Errors::Display);
+        assert_eq!(out.matches("stringify!(used)").count(), 3);
+        assert!(!out.contains("unused)"));
     }
 
     #[test]

@@ -45,10 +45,18 @@ impl KernelSpec {
     /// An executable of this kernel.
     pub fn of_executable(exe: &Path) -> KernelSpec {
         let exe = exe.display().to_string();
+        let mut spec =
+            KernelSpec::of_command(install::NAME, &[&exe, "run", "-f", "{connection_file}"]);
+        install::DISPLAY_NAME.clone_into(&mut spec.display_name);
+        spec
+    }
+
+    /// Any command that takes a `{connection_file}`.
+    pub fn of_command(name: &str, argv: &[&str]) -> KernelSpec {
         KernelSpec {
-            name: install::NAME.to_owned(),
-            display_name: install::DISPLAY_NAME.to_owned(),
-            argv: vec![exe, "run".into(), "-f".into(), "{connection_file}".into()],
+            name: name.to_owned(),
+            display_name: name.to_owned(),
+            argv: argv.iter().map(|&word| word.to_owned()).collect(),
             env: BTreeMap::new(),
             by_signal: false,
         }
