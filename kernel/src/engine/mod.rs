@@ -162,7 +162,14 @@ pub fn start(session: PathBuf, channel: Arc<Channel>, interrupter: Arc<Interrupt
             eprintln!("{error}");
         }
         let mut engine = Engine { state };
-        for work in queue {
+        // A cell that waits already warms the engine up by itself.
+        let first = queue.try_recv().or_else(|_| {
+            if let Ok(running) = &mut engine.state {
+                running.warm_up();
+            }
+            queue.recv()
+        });
+        for work in first.into_iter().chain(queue) {
             work(&mut engine);
         }
     });
@@ -201,14 +208,9 @@ impl Running {
         // over; but somebody has to read.
         std::thread::spawn(move || outputs.stdout.iter().for_each(|line| eprintln!("{line}")));
         std::thread::spawn(move || outputs.stderr.iter().for_each(|line| eprintln!("{line}")));
-        let mut running = Running {
-            context: CommandContext::with_eval_context(context),
-            channel,
-            interrupter,
-            work,
-        };
-        running.warm_up();
-        Ok(running)
+        channel.end();
+        let context = CommandContext::with_eval_context(context);
+        Ok(Running { context, channel, interrupter, work })
     }
 
     /// Makes the first cell as fast as later ones: type inference is taken through the library
@@ -216,6 +218,7 @@ impl Running {
     fn warm_up(&mut self) {
         let code = "use spatialkit::prelude::*; \
                     let warm = \"1\".parse::<f64>()?; let list = vec![warm; 3]; list";
+        self.channel.begin(0, true);
         let _ = self.context.hover_at(code, code.len());
         let _ = self.context.execute("Ok::<(), std::fmt::Error>(())?;");
         self.channel.end();

@@ -1,8 +1,9 @@
 //! `cargo metadata` of the library and of a cell, as type inference is shown it.
 
 use super::prepare::STD_CRATES;
+use super::sources::{Of, copy_signatures};
 use super::{Facade, output};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -25,6 +26,36 @@ pub struct Metadata {
     pub root: String,
 }
 
+impl Metadata {
+    /// Puts the signatures of each package's sources below `root` and names them instead.
+    pub(super) fn mirror(&mut self, root: &Path) -> Result<()> {
+        for package in &mut self.packages {
+            let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+            let folder = root.join(text(&package["name"]));
+            let manifest = text(&package["manifest_path"]);
+            let original = Path::new(&manifest).parent().unwrap_or(Path::new(""));
+            for target in package["targets"].as_array_mut().into_iter().flatten() {
+                let source = text(&target["src_path"]);
+                let inside = Path::new(&source).strip_prefix(original)?;
+                let copy = folder.join(inside);
+                if !copy.exists() {
+                    let parent = |path: &Path| path.parent().map(Path::to_path_buf);
+                    let (Some(from), Some(to)) = (parent(Path::new(&source)), parent(&copy)) else {
+                        bail!("{source} is in no folder");
+                    };
+                    copy_signatures(&from, &to, Of::Crate)?;
+                }
+                target["src_path"] = copy.display().to_string().into();
+            }
+            let copy = folder.join("Cargo.toml");
+            std::fs::create_dir_all(&folder)?;
+            std::fs::copy(&manifest, &copy).with_context(|| format!("cannot copy {manifest}"))?;
+            package["manifest_path"] = copy.display().to_string().into();
+        }
+        Ok(())
+    }
+}
+
 /// The description of those crates, and of `hashbrown`, without which the types of a map's
 /// iterators are unknown.
 pub(super) fn std_metadata(
@@ -44,20 +75,9 @@ pub(super) fn std_metadata(
     let mut all: Value = serde_json::from_str(&output(&mut command)?)?;
     let mut keep = STD_CRATES.to_vec();
     keep.extend(["hashbrown", "rustc-std-workspace-core", "rustc-std-workspace-alloc"]);
-    let pruned = prune(&all, "std", &keep)?;
-    let (from, to) = (library.display().to_string(), mirror.display().to_string());
-    let moved = |text: &Value| {
-        let text = text.as_str().unwrap_or("");
-        let mirrored = STD_CRATES.iter().any(|name| text.starts_with(&format!("{from}/{name}/")));
-        Value::from(if mirrored { text.replacen(&from, &to, 1) } else { text.to_owned() })
-    };
-    let mut packages = pruned.packages;
-    for package in &mut packages {
-        package["manifest_path"] = moved(&package["manifest_path"]);
-        for target in package["targets"].as_array_mut().into_iter().flatten() {
-            target["src_path"] = moved(&target["src_path"]);
-        }
-    }
+    let mut pruned = prune(&all, "std", &keep)?;
+    pruned.mirror(mirror)?;
+    let packages = pruned.packages;
     let ids: Vec<Value> = packages.iter().map(|p| p["id"].clone()).collect();
     let members = |list: &Value| -> Value {
         let list = list.as_array().into_iter().flatten();
@@ -67,7 +87,7 @@ pub(super) fn std_metadata(
     all["workspace_default_members"] = members(&all["workspace_default_members"]);
     all["packages"] = packages.into();
     all["resolve"]["nodes"] = pruned.nodes.into();
-    all["workspace_root"] = to.into();
+    all["workspace_root"] = mirror.display().to_string().into();
     Ok(all)
 }
 

@@ -8,6 +8,7 @@
 
 mod metadata;
 mod prepare;
+mod sources;
 
 pub use metadata::{Metadata, ctx_metadata, dependency_edge};
 pub use prepare::prepare;
@@ -21,7 +22,7 @@ use std::process::{Command, Stdio};
 /// The environment variable that names the description.
 pub const FACADE_ENV: &str = "SPATIALKIT_FACADE";
 
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 7;
 
 /// What a session needs to know of the prebuilt library.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Building the library of a workspace, setting its parts aside and describing them.
 
 use super::metadata::{pruned_metadata, std_metadata};
+use super::sources::{Of, copy_signatures};
 use super::{FORMAT, Facade, output, write_beside};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -44,13 +45,15 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
     let path = root.join("facade.json");
     let stamp = stamp(built, &rustc_version)?;
     let deps = root.join(&stamp);
-    let sources = std_source(&std_library, &root)?;
+    let sources = std_source(&std_library, &root, &rustc_version)?;
     if Facade::read(&path).is_ok_and(|f| {
         f.deps == deps && f.rustc == rustc && f.cargo == cargo && f.std_source == sources
     }) {
         return Ok(path);
     }
     set_aside(&artifacts, built, &deps)?;
+    let mut metadata = pruned_metadata(&cargo, &workspace, &host, features)?;
+    metadata.mirror(&deps.join("sources"))?;
     let std_metadata = match (&sources, library_sources(&std_library)) {
         (Some(mirror), Some(library)) => std_metadata(&cargo, &host, &library, mirror)
             .unwrap_or_else(|error| {
@@ -62,9 +65,9 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
     let facade = Facade {
         format: FORMAT,
         library: deps.join(library_name()),
+        source: deps.join("sources/spatialkit"),
         deps,
-        source: workspace.join("crate"),
-        metadata: pruned_metadata(&cargo, &workspace, &host, features)?,
+        metadata,
         rustc,
         cargo,
         rustc_version,
@@ -94,25 +97,28 @@ fn add_sources(std_library: &Path) {
     }
 }
 
-/// A folder with links to the sources of `core`, `alloc` and `std` alone. The compiler's
-/// intrinsics beside them, which `core` includes by a relative path, are several times as much
-/// text as the three together, and no type that a cell uses is defined there.
-fn std_source(std_library: &Path, root: &Path) -> Result<Option<PathBuf>> {
+/// A folder with the signatures of `core`, `alloc` and `std` alone. The compiler's intrinsics beside
+/// them, which `core` includes by a relative path, are several times as much text as the three
+/// together, and no type that a cell uses is defined there.
+fn std_source(std_library: &Path, root: &Path, version: &str) -> Result<Option<PathBuf>> {
     let Some(library) = library_sources(std_library) else {
         return Ok(None);
     };
-    let mirror = root.join("std");
-    for name in STD_CRATES {
-        let folder = mirror.join(name);
-        std::fs::create_dir_all(&folder)?;
-        let link = folder.join("src");
-        let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink(library.join(name).join("src"), &link)
-            .with_context(|| format!("cannot link {}", link.display()))?;
+    let mut hash = DefaultHasher::new();
+    (FORMAT, version).hash(&mut hash);
+    let mirror = root.join(format!("{STD_FOLDER}{:016x}", hash.finish()));
+    let manifest = mirror.join("Cargo.toml");
+    if !manifest.exists() {
+        for name in STD_CRATES {
+            let (from, to) = (library.join(name).join("src"), mirror.join(name).join("src"));
+            copy_signatures(&from, &to, Of::StandardLibrary)?;
+        }
+        std::fs::write(manifest, "[workspace]\n")?;
     }
-    std::fs::write(mirror.join("Cargo.toml"), "[workspace]\n")?;
     Ok(Some(mirror))
 }
+
+const STD_FOLDER: &str = "std-";
 
 /// The crates of the standard library that type inference reads.
 pub(super) const STD_CRATES: [&str; 3] = ["core", "alloc", "std"];
@@ -216,7 +222,8 @@ fn forget_old(root: &Path, current: &str) {
     };
     let mut old: Vec<_> = entries
         .flatten()
-        .filter(|e| e.path().is_dir() && e.file_name() != current && e.file_name() != "std")
+        .filter(|e| e.path().is_dir() && e.file_name() != current)
+        .filter(|e| !e.file_name().to_string_lossy().starts_with(STD_FOLDER))
         .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
         .collect();
     old.sort();

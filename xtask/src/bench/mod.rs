@@ -6,6 +6,7 @@
 //! says that there is nothing to compare with.
 
 mod io;
+mod kernel;
 mod models;
 mod toolbox;
 
@@ -61,23 +62,25 @@ pub fn bench(args: &[String]) -> Result<ExitCode> {
     let stamgc = models::STAMGC.map(|(case, _)| case);
     let groups = [&toolbox::GROUPS[..], &networks, &official, &stamgc].concat().join(", ");
     let Some(group) = args.first() else {
-        bail!("bench takes the name of a group of cases: io, {groups}, or all");
+        bail!("bench takes the name of a group of cases: io, cell-latency, {groups}, or all");
     };
     let options = Options::parse(&args[1..])?;
     match group.as_str() {
         "io" => io::io(&options),
+        kernel::CASE => kernel::kernel(&options),
         "all" => {
             toolbox::toolbox(&toolbox::GROUPS, &options)?;
             models::models(&networks, &options)?;
             models::spatialformer(&official, &options)?;
             models::stamgc(&stamgc, &options)?;
+            kernel::kernel(&options)?;
             io::io(&options)
         }
         name if toolbox::GROUPS.contains(&name) => toolbox::toolbox(&[name], &options),
         name if networks.contains(&name) => models::models(&[name], &options),
         name if official.contains(&name) => models::spatialformer(&[name], &options),
         name if stamgc.contains(&name) => models::stamgc(&[name], &options),
-        _ => bail!("bench takes the name of a group of cases: io, {groups}, or all"),
+        _ => bail!("bench takes the name of a group of cases: io, cell-latency, {groups}, or all"),
     }
 }
 

@@ -1,0 +1,237 @@
+//! Sources as type inference is shown them: signatures without what functions do.
+//!
+//! To know a variable's type nobody reads a function's body, and bodies are most of the text that
+//! rust-analyzer would parse before the first cell. What is left is what it reads: items, types,
+//! attributes, documentation, macros. Of the standard library's documentation, three fifths of its
+//! text, the first paragraphs are left, and its unstable functions, which no cell can call, are
+//! gone. This goes by tokens and not by syntax, so that functions inside `macro_rules!`, of which
+//! `core` largely consists, lose their bodies too.
+
+use anyhow::{Context, Result};
+use ra_ap_parser::{Edition, LexedStr, SyntaxKind, T};
+use std::path::Path;
+
+/// What the sources are of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Crate,
+    StandardLibrary,
+}
+
+/// Copies the `.rs` files below a folder.
+pub(super) fn copy_signatures(from: &Path, to: &Path, of: Of) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    let entries =
+        std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let copy = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy_signatures(&path, &copy, of)?;
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            std::fs::write(&copy, signatures(&text, of))
+                .with_context(|| format!("cannot write {}", copy.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The text with `{ loop {} }` for each function's body, and without comments but documentation.
+fn signatures(text: &str, of: Of) -> String {
+    let tokens = LexedStr::new(Edition::CURRENT, text);
+    let mut out = String::with_capacity(text.len() / 2);
+    // Whether the paragraph that documents the next item is over.
+    let mut summarised = false;
+    let mut i = 0;
+    while i < tokens.len() {
+        let text = tokens.text(i);
+        match tokens.kind(i) {
+            SyntaxKind::WHITESPACE => out.push(if text.contains('\n') { '\n' } else { ' ' }),
+            SyntaxKind::COMMENT if is_doc(text) && !summarised => {
+                summarised = of == Of::StandardLibrary && text.len() <= 3;
+                out.push_str(text);
+            }
+            SyntaxKind::COMMENT => out.push(' '),
+            T![#] if of == Of::StandardLibrary && is_doc_attribute(&tokens, i) => {
+                i = closing(&tokens, i + 1);
+            }
+            T![#] if of == Of::StandardLibrary && !called_by_compiler(&out) => {
+                match unstable_function(&tokens, i) {
+                    Some(end) => i = end,
+                    None => out.push_str(text),
+                }
+            }
+            kind => {
+                summarised = false;
+                out.push_str(text);
+                if kind == T![fn]
+                    && let Some(body) = body(&tokens, i)
+                {
+                    (i + 1..body).for_each(|at| out.push_str(tokens.text(at)));
+                    out.push_str("{ loop {} }");
+                    i = closing(&tokens, body);
+                }
+            }
+        }
+        i += 1;
+    }
+    out
+}
+
+/// Whether `#[doc = …]` begins at a token.
+fn is_doc_attribute(tokens: &LexedStr<'_>, at: usize) -> bool {
+    at + 4 < tokens.len()
+        && tokens.kind(at + 1) == T!['[']
+        && tokens.text(at + 2) == "doc"
+        && (at + 3..=at + 4).any(|i| tokens.kind(i) == T![=])
+}
+
+/// Whether the attributes read last say so.
+fn called_by_compiler(before: &str) -> bool {
+    before.rsplit([';', '{', '}']).next().is_some_and(|item| item.contains("lang ="))
+}
+
+/// The last token of the function whose `#[unstable(…)]` begins at a token; `None` for other items and
+/// for what the compiler or a macro calls.
+fn unstable_function(tokens: &LexedStr<'_>, at: usize) -> Option<usize> {
+    if tokens.kind(at + 1) != T!['['] || tokens.text(at + 2) != "unstable" {
+        return None;
+    }
+    let mut i = at;
+    loop {
+        match tokens.kind(i) {
+            T![#] => {
+                let end = closing(tokens, i + 1);
+                let attribute = tokens.range_text(i..end + 1);
+                if attribute.contains("lang =") || attribute.contains("internal") {
+                    return None;
+                }
+                i = end;
+            }
+            T![fn] => break,
+            // `pub(crate) const unsafe extern "C"`.
+            T!['('] => i = closing(tokens, i),
+            kind if kind.is_keyword(Edition::CURRENT) => {
+                if matches!(kind, T![struct] | T![enum] | T![impl] | T![trait] | T![mod] | T![use])
+                {
+                    return None;
+                }
+            }
+            SyntaxKind::WHITESPACE | SyntaxKind::COMMENT | SyntaxKind::STRING => {}
+            _ => return None,
+        }
+        i += 1;
+        if i >= tokens.len() {
+            return None;
+        }
+    }
+    match body(tokens, i) {
+        Some(body) => Some(closing(tokens, body)),
+        None => (i..tokens.len()).find(|&i| tokens.kind(i) == T![;]),
+    }
+}
+
+fn is_doc(comment: &str) -> bool {
+    let doc = ["///", "//!", "/**", "/*!"].iter().any(|start| comment.starts_with(start));
+    doc && !comment.starts_with("////") && !comment.starts_with("/***") && comment != "/**/"
+}
+
+/// The brace that opens the body of the function whose `fn` is at a token; `None` for a pointer's
+/// type and for a declaration.
+fn body(tokens: &LexedStr<'_>, at: usize) -> Option<usize> {
+    let mut following = (at + 1..tokens.len())
+        .filter(|&i| !matches!(tokens.kind(i), SyntaxKind::WHITESPACE | SyntaxKind::COMMENT));
+    // A name, which a macro may have put together.
+    let name = following.next()?;
+    if !matches!(tokens.kind(name), SyntaxKind::IDENT | T![$]) {
+        return None;
+    }
+    let mut depth = 0usize;
+    for i in following {
+        match tokens.kind(i) {
+            T!['('] | T!['['] => depth += 1,
+            T![')'] | T![']'] => depth = depth.checked_sub(1)?,
+            T!['}'] => return None,
+            T![;] if depth == 0 => return None,
+            T!['{'] if depth == 0 => return Some(i),
+            // Only a constant among the types.
+            T!['{'] => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The bracket that closes the one at a token, or the last token.
+fn closing(tokens: &LexedStr<'_>, open: usize) -> usize {
+    let mut depth = 0usize;
+    for i in open..tokens.len() {
+        match tokens.kind(i) {
+            T!['{'] | T!['['] | T!['('] => depth += 1,
+            T!['}'] | T![']'] | T![')'] => {
+                depth -= 1;
+                if depth == 0 {
+                    return i;
+                }
+            }
+            _ => {}
+        }
+    }
+    tokens.len() - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_go_and_signatures_stay() {
+        let text = "/// What.\n// Not this.\npub fn a<T>(x: [u8; 2]) -> Vec<T> where T: Fn() -> u8 {\n    let s = \"}\"; { }\n}\n";
+        let out = signatures(text, Of::Crate);
+        assert!(out.starts_with("/// What.\n"), "{out}");
+        assert!(out.contains("where T: Fn() -> u8 { loop {} }"), "{out}");
+        assert!(!out.contains("Not this") && !out.contains("let s"), "{out}");
+    }
+
+    #[test]
+    fn what_has_no_body_is_kept() {
+        for text in [
+            "trait A { fn a(&self); fn b(); }",
+            "type F = fn(u8) -> u8; const C: usize = { 3 };",
+            "struct S { f: fn() -> u8, g: u8 }",
+            "macro_rules! m { ($f:ident) => { fn $f(); } }",
+        ] {
+            assert_eq!(signatures(text, Of::Crate), text);
+        }
+    }
+
+    #[test]
+    fn a_summary_is_the_first_paragraph() {
+        let text = "/// One.\n/// Two.\n///\n/// Three.\n#[doc = concat!(\"a\", \"b\")]\nstruct A;\n/// B.\nstruct B;";
+        let out = signatures(text, Of::StandardLibrary);
+        let kept: Vec<&str> = out.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let wanted = ["/// One.", "/// Two.", "///", "struct A;", "/// B.", "struct B;"];
+        assert_eq!(kept, wanted);
+    }
+
+    #[test]
+    fn unstable_functions_are_left_out() {
+        let text = "#[unstable(feature = \"a\")]\n#[inline]\npub const fn a() { b }\n#[stable]\nfn c();\n\
+                    #[unstable(feature = \"x\")] struct S;\n#[unstable(feature = \"b_internals\")] fn d();\n\
+                    #[lang = \"e\"]\n#[unstable(feature = \"a\")] fn e();";
+        let out = signatures(text, Of::StandardLibrary);
+        assert!(!out.contains("fn a") && out.contains("fn c"), "{out}");
+        assert!(["struct S", "fn d", "fn e"].iter().all(|kept| out.contains(kept)), "{out}");
+    }
+
+    #[test]
+    fn functions_in_macros_lose_theirs() {
+        let out = signatures(
+            "macro_rules! m { ($n:ident) => { pub const fn $n(self) -> u8 { self.0 + 1 } } }",
+            Of::Crate,
+        );
+        assert!(out.contains("fn $n(self) -> u8 { loop {} } } }"), "{out}");
+    }
+}
