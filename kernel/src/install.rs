@@ -10,6 +10,13 @@ pub const NAME: &str = "spatialkit";
 /// How it is shown.
 pub const DISPLAY_NAME: &str = "Rust (spatialkit)";
 
+/// The kernel's picture, under the names that front ends look for.
+const LOGOS: [(&str, &[u8]); 3] = [
+    ("logo-svg.svg", include_bytes!("../assets/logo-svg.svg")),
+    ("logo-64x64.png", include_bytes!("../assets/logo-64x64.png")),
+    ("logo-32x32.png", include_bytes!("../assets/logo-32x32.png")),
+];
+
 /// Jupyter's folder of the user's own data.
 pub fn user_data() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("JUPYTER_DATA_DIR").filter(|v| !v.is_empty()) {
@@ -50,6 +57,9 @@ pub fn install(prefix: Option<&Path>) -> Result<PathBuf> {
         "metadata": {"debugger": false},
     });
     let text = serde_json::to_string_pretty(&spec)?;
+    for (name, file) in LOGOS {
+        write_beside(&folder.join(name), file)?;
+    }
     write_beside(&folder.join("kernel.json"), text.as_bytes())?;
     Ok(folder)
 }

@@ -17,7 +17,7 @@ use crate::publish::Publisher;
 use crate::transport::{Incoming, Kind, Socket};
 use crate::wire::{Connection, Message, Signer, new_id};
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -352,8 +352,13 @@ impl Shell {
                 self.kernel.shutdown(&self.socket, &request);
                 None
             }
-            // Nothing in a cell listens to comms yet.
-            "comm_open" | "comm_msg" | "comm_close" => None,
+            // …/messaging.html#opening-a-comm: nothing in a cell waits for front ends to open one.
+            "comm_open" => {
+                let closed = json!({"comm_id": request.content["comm_id"], "data": {}});
+                self.kernel.publisher.publish_for(&request.header, "comm_close", closed);
+                None
+            }
+            "comm_msg" | "comm_close" => None,
             other => {
                 eprintln!("not handled on shell: {other}");
                 None
@@ -417,9 +422,10 @@ impl Shell {
                     let data = json!({"data": outputs, "metadata": {}, "execution_count": count});
                     publisher.publish("execute_result", data);
                 }
+                let expressions = self.user_expressions(&content["user_expressions"]);
                 json!({
                     "status": "ok", "execution_count": count, "payload": [],
-                    "user_expressions": {},
+                    "user_expressions": expressions,
                 })
             }
             Err(failure) => {
@@ -443,6 +449,23 @@ impl Shell {
             self.history.push(Entry { count, code, output });
         }
         reply
+    }
+
+    /// Each evaluated by itself once the cell has succeeded; …/messaging.html#execution-results
+    fn user_expressions(&self, expressions: &Value) -> Value {
+        let Some(engine) = &self.engine else {
+            return json!({});
+        };
+        let evaluate = |code: &Value| match engine.evaluate(code.as_str().unwrap_or("").to_owned())
+        {
+            Ok(data) => json!({"status": "ok", "data": data, "metadata": {}}),
+            Err(failure) => json!({
+                "status": "error", "ename": failure.name, "evalue": failure.value,
+                "traceback": failure.traceback,
+            }),
+        };
+        let expressions = expressions.as_object().into_iter().flatten();
+        expressions.map(|(name, code)| (name.clone(), evaluate(code))).collect::<Map<_, _>>().into()
     }
 
     /// …/messaging.html#completion

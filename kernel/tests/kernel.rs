@@ -4,129 +4,15 @@
 //! prebuilt library (`spatialkit-kernel prepare`) the tests say that they were skipped.
 
 use serde_json::{Value, json};
-use spatialkit_kernel::runner::client::{Client, Ended, KernelSpec};
+use spatialkit_kernel::runner::client::{Client, KernelSpec};
 use spatialkit_kernel::wire::{Message, Signer};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-const EXE: &str = env!("CARGO_BIN_EXE_spatialkit-kernel");
-const SOON: Duration = Duration::from_secs(20);
+mod support;
 
-/// What a cell published and how it ended.
-struct Cell {
-    reply: Value,
-    messages: Vec<Message>,
-}
-
-impl Cell {
-    fn of(&self, kind: &str) -> Vec<&Value> {
-        self.messages.iter().filter(|m| m.kind() == kind).map(|m| &m.content).collect()
-    }
-
-    fn text(&self, stream: &str) -> String {
-        self.of("stream")
-            .into_iter()
-            .filter(|c| c["name"] == stream)
-            .filter_map(|c| c["text"].as_str())
-            .collect()
-    }
-
-    fn value(&self) -> &str {
-        let results = self.of("execute_result");
-        assert_eq!(results.len(), 1, "{:?} {}", self.kinds(), self.reply);
-        results[0]["data"]["text/plain"].as_str().unwrap_or("")
-    }
-
-    fn kinds(&self) -> Vec<&str> {
-        self.messages
-            .iter()
-            .map(Message::kind)
-            .filter(|k| !matches!(*k, "status" | "execute_input"))
-            .collect()
-    }
-
-    #[track_caller]
-    fn ok(self) -> Cell {
-        assert_eq!(self.reply["status"], "ok", "{}", self.reply);
-        self
-    }
-
-    #[track_caller]
-    fn error(&self, name: &str) -> String {
-        assert_eq!(self.reply["status"], "error", "{}", self.reply);
-        assert_eq!(self.reply["ename"], name, "{}", self.reply);
-        let published = self.of("error");
-        assert_eq!(published.len(), 1);
-        assert_eq!(published[0]["evalue"], self.reply["evalue"]);
-        let traceback: String = published[0]["traceback"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        format!("{}\n{traceback}", self.reply["evalue"].as_str().unwrap())
-    }
-}
-
-fn facade() -> bool {
-    static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| {
-        let there = std::env::var_os("SPATIALKIT_FACADE").is_some()
-            || Path::new(EXE)
-                .ancestors()
-                .skip(1)
-                .take(4)
-                .any(|up| up.join("facade/facade.json").exists());
-        if !there {
-            println!("SKIPPED: no prebuilt library; run `spatialkit-kernel prepare`");
-        }
-        there
-    })
-}
-
-fn start() -> Client {
-    let spec = KernelSpec::of_executable(Path::new(EXE));
-    let mut client = Client::start(&spec, None).unwrap();
-    client.kernel_info().unwrap();
-    client
-}
-
-fn kernel() -> Option<MutexGuard<'static, Client>> {
-    static KERNEL: OnceLock<Mutex<Client>> = OnceLock::new();
-    if !facade() {
-        return None;
-    }
-    let kernel = KERNEL.get_or_init(|| Mutex::new(start()));
-    Some(kernel.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn run(client: &mut Client, code: &str) -> Cell {
-    run_and(client, code, &mut |_| false)
-}
-
-/// Runs a cell; `interrupt` is asked about what was published so far.
-fn run_and(client: &mut Client, code: &str, interrupt: &mut dyn FnMut(&[Message]) -> bool) -> Cell {
-    let messages = std::cell::RefCell::new(Vec::new());
-    let ended = client
-        .execute(code, &mut |m| messages.borrow_mut().push(m.clone()), &mut || {
-            interrupt(&messages.borrow())
-        })
-        .unwrap();
-    let (Ended::Well(reply) | Ended::Failed(reply)) = ended;
-    let messages = messages.into_inner();
-    Cell { reply, messages }
-}
-
-/// Runs one after the other, all well, and returns the last.
-fn run_all(client: &mut Client, cells: &[&str]) -> Cell {
-    let mut last = None;
-    for code in cells {
-        last = Some(run(client, code).ok());
-    }
-    last.unwrap()
-}
+use support::{Cell, EXE, SOON, facade, kernel, run, run_all, run_and};
 
 /// A function with which cells write to the display channel themselves.
 const SEND: &str = r#"
@@ -514,6 +400,135 @@ fn other_requests_are_answered() {
     assert_eq!(found["cursor_end"], cursor);
     let silent = json!({"code": "remembered.len()", "silent": true, "store_history": false});
     assert_eq!(status(&ask("execute_request", silent)), "ok");
+}
+
+#[test]
+fn expressions_of_a_request_are_evaluated() {
+    let Some(mut client) = kernel() else { return };
+    let expressions = json!({"sum": "one + 1", "rich": "Shown2", "bad": "nowhere"});
+    let code = "let one = 1; struct Shown2; impl Shown2 { pub fn evcxr_display(&self) {
+        spatialkit::notebook::html(\"<b>2</b>\") } }";
+    let request = json!({"code": code, "user_expressions": expressions});
+    let id = client.send_shell("execute_request", request).unwrap();
+    let mut published = Vec::new();
+    client.listen(&id, &mut |m| published.push(m.kind().to_owned()), &mut || false).unwrap();
+    let reply = client.reply_to(&id, SOON).unwrap();
+    let of = &reply["user_expressions"];
+    assert_eq!(of["sum"], json!({"status": "ok", "data": {"text/plain": "2"}, "metadata": {}}));
+    assert_eq!(of["rich"]["data"]["text/html"], "<b>2</b>");
+    assert_eq!(of["bad"]["status"], "error");
+    assert_eq!(of["bad"]["ename"], "CompileError");
+    // Nothing of that is an output of the cell.
+    published.retain(|kind| !matches!(kind.as_str(), "status" | "execute_input"));
+    assert!(published.is_empty(), "{published:?}");
+}
+
+#[test]
+fn commands_of_the_notebook() {
+    let Some(mut client) = kernel() else { return };
+    let setup = "use spatialkit::prelude::*;
+        struct Plain; let plain = Plain; let some = vec![1u8; 2_000_000];
+        let slide = datasets::synthetic(&Synthetic::default())?;
+        let tensor = Tensor::zeros((2, 3), candle_core::DType::F32, &candle_core::Device::Cpu)?;";
+    run(&mut client, setup).ok();
+    let vars = run(&mut client, ":vars").ok();
+    let shown = &vars.of("display_data")[0]["data"];
+    let text = shown["text/plain"].as_str().unwrap();
+    let line = |name: &str| text.lines().find(|l| l.split(' ').next() == Some(name)).unwrap();
+    assert!(line("some").contains("Vec<u8>") && line("some").contains("2.0 MB"), "{text}");
+    assert!(line("slide").contains("AnnData") && line("slide").contains(" × "), "{text}");
+    assert!(line("tensor").contains("[2, 3] f32") && line("plain").contains("Plain"), "{text}");
+    assert!(shown["text/html"].as_str().unwrap().contains("<td><b>slide</b></td>"));
+
+    let time = run(&mut client, ":time std::thread::sleep(std::time::Duration::from_millis(120))");
+    let said = time.ok().text("stdout");
+    assert!(said.starts_with("compiled in 0.") && said.contains("ran in 12"), "{said}");
+    let failed = run(&mut client, ":time\nlet a = 1;\npanic!(\"in time\")");
+    assert!(failed.error("Panic").contains("line 3"));
+
+    let doc = run(&mut client, ":doc pl::spatial").ok();
+    let data = &doc.of("execute_result")[0]["data"];
+    assert!(data["text/plain"].as_str().unwrap().contains("pub fn spatial"), "{data}");
+    assert!(data["text/html"].as_str().unwrap().contains("<code"), "{data}");
+    run(&mut client, ":doc no::such::thing").error("Error");
+    let help = run(&mut client, ":help").ok();
+    assert!(help.value().contains(":write"), "{}", help.value());
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a cell.rs");
+    run(&mut client, &format!(":write {}\nlet a = 1;\n", path.display())).ok();
+    run(&mut client, &format!(":write -a {}\nlet b = 2;", path.display())).ok();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "let a = 1;\nlet b = 2;");
+    let nowhere = run(&mut client, ":write /no/such/folder/file\nx");
+    assert!(nowhere.error("Error").contains("/no/such/folder/file"));
+
+    // Names inside strings: columns, keys and genes of the slides that the code names.
+    let mut names = |code: &str| -> Vec<String> {
+        let cursor = code.chars().count();
+        let found = json!({"code": code, "cursor_pos": cursor});
+        let reply = client.ask("complete_request", found, SOON).unwrap();
+        serde_json::from_value(reply["matches"].clone()).unwrap()
+    };
+    assert!(names("pl::spatial(&slide, \"lay").contains(&"layer".to_owned()));
+    assert!(names("slide.obsm[\"spa").contains(&"spatial".to_owned()));
+    assert!(names("pl::spatial(&slide, \"nothing like it").is_empty());
+}
+
+#[test]
+fn a_cell_may_ask_for_a_line() {
+    let Some(mut client) = kernel() else { return };
+    client.answer_with(Some("an answer".to_owned()));
+    let code = "spatialkit::notebook::input(\"name? \")?.len()";
+    assert_eq!(run(&mut client, code).ok().value(), "9");
+    client.answer_with(None);
+    assert_eq!(run(&mut client, code).ok().value(), "0");
+}
+
+#[test]
+fn a_comm_that_nobody_waits_for_is_closed() {
+    let Some(mut client) = kernel() else { return };
+    let open = json!({"comm_id": "c1", "target_name": "widget", "data": {}});
+    let id = client.send_shell("comm_open", open).unwrap();
+    let mut closed = Vec::new();
+    let mut on = |m: &Message| {
+        if m.kind() == "comm_close" {
+            closed.push(m.content["comm_id"].clone());
+        }
+    };
+    client.listen(&id, &mut on, &mut || false).unwrap();
+    assert_eq!(closed, ["c1"]);
+}
+
+#[test]
+fn a_value_that_takes_a_variable_along_is_shown_by_itself() {
+    let Some(mut client) = kernel() else { return };
+    let setup = "use spatialkit::prelude::*;
+        struct Owner(Vec<i32>); impl Owner { pub fn evcxr_display(&self) {
+            notebook::html(format!(\"<i>{}</i>\", self.0.len())) } }
+        let list = vec![1, 2, 3];";
+    run(&mut client, setup).ok();
+    let cell = run(&mut client, "Owner(list)").ok();
+    assert_eq!(cell.of("display_data")[0]["data"]["text/html"], "<i>3</i>");
+    let gone = run(&mut client, "list.len()").error("CompileError");
+    assert!(gone.contains("cannot find value `list`"), "{gone}");
+}
+
+#[test]
+fn a_borrow_that_cannot_be_kept_is_explained() {
+    let Some(mut client) = kernel() else { return };
+    run(&mut client, "let words = vec![String::from(\"a\")];").ok();
+    for code in [
+        "let first = &words[0];",
+        "let lengths = words.iter().map(String::len);",
+        "let first: &String = &words[0];",
+    ] {
+        let cell = run(&mut client, code);
+        assert_eq!(cell.reply["status"], "error", "{code}");
+        let text = cell.reply["evalue"].as_str().unwrap();
+        println!("{code}\n{text}\n{}", cell.reply["traceback"][0].as_str().unwrap_or(""));
+        assert!(!text.contains("evcxr") && text.contains("variable"), "{code}: {text}");
+    }
+    assert_eq!(run(&mut client, "words.len()").ok().value(), "1");
 }
 
 #[test]

@@ -83,10 +83,28 @@ impl Bundle {
 
     /// A PNG file to be shown `width × height` CSS pixels large. Files of twice that size look
     /// crisp on dense screens.
-    pub fn png(mut self, file: &[u8], width: u32, height: u32) -> Self {
-        let size = json!({"width": width, "height": height});
-        self.metadata.insert("image/png".into(), size);
-        self.with("image/png", base64::engine::general_purpose::STANDARD.encode(file))
+    pub fn png(self, file: &[u8], width: u32, height: u32) -> Self {
+        self.picture("image/png", file, width, height)
+    }
+
+    /// A JPEG file to be shown `width × height` CSS pixels large.
+    pub fn jpeg(self, file: &[u8], width: u32, height: u32) -> Self {
+        self.picture("image/jpeg", file, width, height)
+    }
+
+    fn picture(mut self, mime: &str, file: &[u8], width: u32, height: u32) -> Self {
+        self.metadata.insert(mime.into(), json!({"width": width, "height": height}));
+        self.with(mime, base64::engine::general_purpose::STANDARD.encode(file))
+    }
+
+    /// A Vega-Lite specification (version 5), which the front end draws.
+    pub fn vega_lite(self, specification: Json) -> Self {
+        self.with("application/vnd.vegalite.v5+json", specification)
+    }
+
+    /// A Plotly figure (`data` and `layout`), drawn by front ends that have Plotly's extension.
+    pub fn plotly(self, figure: Json) -> Self {
+        self.with("application/vnd.plotly.v1+json", figure)
     }
 
     /// The content of a form, if it is there.
@@ -190,6 +208,22 @@ pub fn markdown(text: impl Into<String>) {
 pub fn json(value: Json) {
     let text = serde_json::to_string_pretty(&value).unwrap_or_default();
     sink::send("display_data", &Bundle::new().text(text).json(value), None);
+}
+
+/// Asks the user for a line of text, in the notebook or on the terminal.
+///
+/// # Errors
+/// If nothing can be read.
+pub fn input(prompt: &str) -> Result<String> {
+    sink::ask(prompt, false)
+}
+
+/// The same for what is not to be seen.
+///
+/// # Errors
+/// If nothing can be read.
+pub fn password(prompt: &str) -> Result<String> {
+    sink::ask(prompt, true)
 }
 
 /// Empties the running cell's output; with `wait`, not before the next output replaces it.

@@ -1,6 +1,7 @@
 //! Where outputs go: the display channel, evcxr's markers, or stdout as text.
 
 use super::Bundle;
+use crate::error::{Error, Result};
 use serde_json::{Value as Json, json};
 use std::io::{BufRead, BufReader, Write};
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -79,6 +80,24 @@ pub(super) fn send(msg_type: &str, bundle: &Bundle, display_id: Option<&str>) {
 
 pub(super) fn clear(wait: bool) {
     sink().post("clear_output", json!({"wait": wait}));
+}
+
+/// A kernel takes the prompt from a marker on stdout, and the answer comes by stdin; so it does on a
+/// terminal.
+pub(super) fn ask(prompt: &str, password: bool) -> Result<String> {
+    let prompt = prompt.replace(['\r', '\n'], " ");
+    if is_notebook() {
+        let kind = if password { "EVCXR_INPUT_REQUEST_PASSWORD" } else { "EVCXR_INPUT_REQUEST" };
+        println!("{kind}:{prompt}");
+    } else {
+        print!("{prompt}");
+    }
+    let mut line = String::new();
+    std::io::stdout()
+        .flush()
+        .and_then(|()| std::io::stdin().read_line(&mut line))
+        .map_err(|e| Error::io("stdin", e))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_string())
 }
 
 /// evcxr keeps one output for each form and cell: a later one of the same form replaces it.

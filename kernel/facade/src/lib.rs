@@ -14,3 +14,7 @@ pub mod __cell;
 #[doc(hidden)]
 #[path = "store.rs"]
 pub mod __store;
+
+#[doc(hidden)]
+#[path = "vars.rs"]
+pub mod __vars;

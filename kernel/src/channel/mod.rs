@@ -14,7 +14,7 @@ mod capture;
 use crate::publish::Publisher;
 use anyhow::{Context, Result};
 use capture::{Capture, Piece};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -24,7 +24,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names of the pipes and the socket in the session's folder.
 pub const STDIN_PIPE: &str = "stdin";
@@ -55,6 +55,25 @@ pub struct Report {
     pub place: Option<(String, usize)>,
 }
 
+/// What becomes of a cell's values and displays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// They are published.
+    #[default]
+    Shown,
+    /// The value of the last expression is not.
+    Dropped,
+    /// They are kept for whoever asked for them.
+    Kept,
+}
+
+impl Values {
+    /// What the protocol calls `silent`.
+    pub fn of(silent: bool) -> Values {
+        if silent { Values::Dropped } else { Values::Shown }
+    }
+}
+
 /// What is known of the running cell.
 #[derive(Debug, Default)]
 pub struct Cell {
@@ -62,8 +81,14 @@ pub struct Cell {
     pub serial: u64,
     /// `In [n]`.
     pub count: u64,
-    /// Values are not shown.
-    pub silent: bool,
+    /// What becomes of values.
+    pub values: Values,
+    /// When the process began to run it.
+    pub since: Option<Instant>,
+    /// How long it ran.
+    pub ran: Duration,
+    /// A value that is kept, in all its forms.
+    pub kept: Map<String, Value>,
     /// The process runs it (it is compiled otherwise).
     pub running: bool,
     /// Process id of the process that runs cells.
@@ -179,13 +204,23 @@ impl Channel {
         let mut cell = lock(&self.cell);
         match event["event"].as_str().unwrap_or("") {
             "hello" => cell.pid = event["pid"].as_i64().unwrap_or(0) as i32,
-            "running" => cell.running = true,
-            "done" => cell.running = false,
+            "running" => {
+                cell.running = true;
+                cell.since = Some(Instant::now());
+            }
+            "done" => {
+                cell.running = false;
+                let since = cell.since.take();
+                cell.ran += since.map_or(Duration::ZERO, |since| since.elapsed());
+            }
             "panic" => cell.panic = Some(report()),
             "thread_panic" => cell.thread_panic = Some(report()),
             "error" => cell.error = Some(report()),
             "marker" => cell.panicked |= event["line"] == "EVCXR_PANIC_NOTIFICATION",
-            "value" if !cell.silent => {
+            "value" if cell.values == Values::Kept => {
+                cell.kept.insert("text/plain".to_owned(), event["text"].clone());
+            }
+            "value" if cell.values == Values::Shown => {
                 let content = json!({
                     "execution_count": cell.count, "metadata": {},
                     "data": {"text/plain": event["text"]},
@@ -197,9 +232,9 @@ impl Channel {
     }
 
     /// Starts the books of a new cell.
-    pub fn begin(&self, count: u64, silent: bool) -> u64 {
+    pub fn begin(&self, count: u64, values: Values) -> u64 {
         let mut cell = lock(&self.cell);
-        *cell = Cell { serial: cell.serial + 1, pid: cell.pid, count, silent, ..Cell::default() };
+        *cell = Cell { serial: cell.serial + 1, pid: cell.pid, count, values, ..Cell::default() };
         cell.serial
     }
 
@@ -218,6 +253,11 @@ impl Channel {
         let mut cell = lock(&self.cell);
         let next = Cell { serial: cell.serial, pid: cell.pid, ..Cell::default() };
         std::mem::replace(&mut *cell, next)
+    }
+
+    /// A line of the kernel's own in the cell's output.
+    pub fn print(&self, text: &str) {
+        self.publisher.stream("stdout", text);
     }
 
     /// Serial number, whether it runs, and the process, of the current cell.
@@ -268,6 +308,12 @@ impl Channel {
             }
             "comm_close" => {
                 lock(&self.comms).remove(&id);
+            }
+            "display_data" if lock(&self.cell).values == Values::Kept => {
+                if let Value::Object(data) = &content["data"] {
+                    lock(&self.cell).kept.extend(data.clone());
+                }
+                return;
             }
             "display_data" | "update_display_data" | "clear_output" | "comm_msg" => {}
             _ => {

@@ -6,6 +6,7 @@
 use super::interrupt::Interrupted;
 use crate::channel::Report;
 use evcxr::CompilationError;
+use serde_json::Value;
 use std::fmt::Write;
 
 const RED: &str = "\x1b[1;31m";
@@ -62,7 +63,13 @@ impl Failure {
                 Some(code) => format!("error[{code}]"),
                 None => "error".to_owned(),
             };
-            let message = clean(&error.message());
+            let message = match kept_variable(&error.json) {
+                Some(name) => format!(
+                    "the variable `{name}` cannot be kept for the next cell: {}",
+                    clean(&error.message())
+                ),
+                None => clean(&error.message()),
+            };
             if value.is_empty() {
                 value = format!("{head}: {message}");
             }
@@ -89,6 +96,9 @@ impl Failure {
             excerpt(&mut text, code, &spans);
             for help in error.help() {
                 let _ = writeln!(text, "{BLUE}  = {PLAIN}{CYAN}help{PLAIN}: {}", clean(&help));
+            }
+            if kept_variable(&error.json).is_some() {
+                let _ = writeln!(text, "{BLUE}  = {PLAIN}{CYAN}help{PLAIN}: {KEEP}");
             }
             if let Some(hint) = error.evcxr_extra_hint() {
                 let _ = writeln!(text, "{BLUE}  = {PLAIN}note: {hint}");
@@ -164,6 +174,21 @@ impl Failure {
         };
         Failure::new("ProcessEnded", format!("the process that runs cells ended: {why}; {lost}"))
     }
+}
+
+const KEEP: &str = "a variable of a notebook owns what it holds and has a type that can be written \
+                    down: collect an iterator, clone what is borrowed, box a closure, or put the \
+                    lines that use it into braces";
+
+/// The variable that could not be put into the store, if that is what an error is about: the user
+/// wrote no such line.
+fn kept_variable(error: &Value) -> Option<&str> {
+    let spans = error["spans"].as_array()?;
+    let line = spans
+        .iter()
+        .filter_map(|span| span["text"][0]["text"].as_str())
+        .find(|line| line.contains("evcxr_variable_store.put_variable::<"))?;
+    line.split_once("stringify!(")?.1.split(',').next()
 }
 
 struct Mark {

@@ -8,26 +8,36 @@
 //!
 //! How failures read is in [`errors`]; interrupts are in [`interrupt`].
 
+mod commands;
 pub mod errors;
 pub mod interrupt;
 
-use crate::channel::{Cell, Channel};
+use crate::channel::{Cell, Channel, Values};
 use crate::child;
 use crate::facade::Facade;
 use crate::front;
+use crate::runner::markdown;
 use anyhow::{Context, Result, anyhow};
+use commands::Command as Order;
 use errors::Failure;
 use evcxr::{CommandContext, EvalCallbacks, EvalContext};
 use interrupt::Interrupter;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 /// Representations of a value by MIME type.
 pub type Outputs = HashMap<String, String>;
+
+fn text_and_html((text, html): (String, String)) -> Outputs {
+    HashMap::from([("text/plain".to_owned(), text), ("text/html".to_owned(), html)])
+}
 
 /// A completion: text, what it is, and how it is listed.
 pub struct Completion {
@@ -79,6 +89,14 @@ impl Handle {
     /// Runs a cell.
     pub fn execute(&self, code: String, count: u64, silent: bool) -> Result<Outputs, Failure> {
         match self.call(move |engine| engine.execute(&code, count, silent)) {
+            Ok(result) => result,
+            Err(error) => Err(Failure::new("KernelError", format!("{error:#}"))),
+        }
+    }
+
+    /// The value of an expression in all its forms, which is not shown.
+    pub fn evaluate(&self, code: String) -> Result<Map<String, Value>, Failure> {
+        match self.call(move |engine| engine.evaluate(&code)) {
             Ok(result) => result,
             Err(error) => Err(Failure::new("KernelError", format!("{error:#}"))),
         }
@@ -200,7 +218,7 @@ impl Running {
             eprintln!("cells will compile more slowly: {error:#}");
         }
         // The engine tries itself out; nobody is to see its results.
-        channel.begin(0, true);
+        channel.begin(0, Values::Dropped);
         let command = child_command(session)?;
         let (context, outputs) =
             EvalContext::with_subprocess_command(command).map_err(|e| anyhow!("{e}"))?;
@@ -218,16 +236,54 @@ impl Running {
     fn warm_up(&mut self) {
         let code = "use spatialkit::prelude::*; \
                     let warm = \"1\".parse::<f64>()?; let list = vec![warm; 3]; list";
-        self.channel.begin(0, true);
+        self.channel.begin(0, Values::Dropped);
         let _ = self.context.hover_at(code, code.len());
         let _ = self.context.execute("Ok::<(), std::fmt::Error>(())?;");
         self.channel.end();
     }
 
     fn execute(&mut self, code: &str, count: u64, silent: bool) -> Result<Outputs, Failure> {
+        let failed = |error: anyhow::Error| Failure::new("Error", format!("{error:#}"));
+        match commands::parse(code) {
+            Some(Order::Help) => Ok(text_and_html(commands::help())),
+            Some(Order::Vars) => {
+                let code = commands::vars_cell(self.context.variables_and_types());
+                self.run(&code, count, Values::of(silent)).0
+            }
+            Some(Order::Doc(path)) => match self.inspect(path, path.len()).map_err(failed)? {
+                Some(found) => Ok(text_and_html(found)),
+                None => Err(Failure::new("Error", format!("no documentation of `{path}`"))),
+            },
+            Some(Order::Time(code)) => {
+                let start = Instant::now();
+                let (result, cell) = self.run(&code, count, Values::of(silent));
+                let compiled = start.elapsed().saturating_sub(cell.ran).as_secs_f64();
+                let ran = seconds(cell.ran);
+                self.channel.print(&format!("compiled in {compiled:.2} s, ran in {ran}\n"));
+                result
+            }
+            Some(Order::Write { path, append, text }) => {
+                write_file(path, append, text).map_err(failed)?;
+                self.channel.print(&format!("wrote {path}\n"));
+                Ok(Outputs::new())
+            }
+            None => self.run(code, count, Values::of(silent)).0,
+        }
+    }
+
+    fn evaluate(&mut self, code: &str) -> Result<Map<String, Value>, Failure> {
+        let (result, cell) = self.run(code, 0, Values::Kept);
+        let mut kept: Map<String, Value> =
+            result?.into_iter().map(|(mime, text)| (mime, text.into())).collect();
+        kept.extend(cell.kept);
+        Ok(kept)
+    }
+
+    /// Runs code; also what was learned of it.
+    fn run(&mut self, code: &str, count: u64, values: Values) -> (Result<Outputs, Failure>, Cell) {
         let code = without_own_dependency(code);
         let before: Vec<String> = self.variables();
-        let serial = self.channel.begin(count, silent);
+        let serial = self.channel.begin(count, values);
         self.interrupter.begin(serial);
         let mut callbacks = EvalCallbacks::default();
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -235,7 +291,7 @@ impl Running {
         }));
         let interrupted = self.interrupter.end();
         let cell = self.channel.end();
-        match result {
+        let result = match result {
             Err(_) => {
                 Err(Failure::new("InternalError", "the evaluator panicked on this cell".to_owned()))
             }
@@ -250,7 +306,8 @@ impl Running {
                 Err(Failure::new("KeyboardInterrupt", "the compilation was cancelled".to_owned()))
             }
             Ok(Err(error)) => Err(Failure::of_engine(&error, &code)),
-        }
+        };
+        (result, cell)
     }
 
     /// Panics and early returns: the engine calls both a success.
@@ -278,6 +335,13 @@ impl Running {
     }
 
     fn complete(&mut self, code: &str, at: usize) -> Result<Completions> {
+        if let Some(prefix) = commands::string_before(code, at) {
+            let items = self.names(code, prefix).into_iter();
+            let items = items
+                .map(|name| Completion { label: name.clone(), text: name, kind: "text" })
+                .collect();
+            return Ok(Completions { items, start: at - prefix.len(), end: at });
+        }
         let code = without_own_dependency(code);
         let found = catch_unwind(AssertUnwindSafe(|| self.context.completions(&code, at)))
             .map_err(|_| anyhow!("completion failed"))??;
@@ -291,12 +355,41 @@ impl Running {
         Ok(Completions { items, start: found.start_offset, end: found.end_offset })
     }
 
+    /// Columns, keys and genes of the session's slides, which the process that holds them knows.
+    fn names(&mut self, code: &str, prefix: &str) -> Vec<String> {
+        let variables = self.context.variables_and_types();
+        let Some(cell) = commands::names_cell(variables, code, prefix) else {
+            return Vec::new();
+        };
+        let list = self.evaluate(&cell).unwrap_or_default();
+        let list = list.get("text/plain").and_then(Value::as_str).unwrap_or("[]");
+        serde_json::from_str(list).unwrap_or_default()
+    }
+
     fn inspect(&mut self, code: &str, at: usize) -> Result<Option<(String, String)>> {
         let code = without_own_dependency(code);
         let found = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(&code, at)))
             .map_err(|_| anyhow!("inspection failed"))??;
-        Ok(Some(found).filter(|(text, _)| text != "No documentation found"))
+        Ok(Some(found)
+            .filter(|(text, _)| text != "No documentation found")
+            .map(|(text, markdown)| (text, markdown::render(&markdown, &Value::Null))))
     }
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_secs_f64() {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.0} µs", s * 1e6),
+    }
+}
+
+fn write_file(path: &str, append: bool, text: &str) -> Result<()> {
+    anyhow::ensure!(!path.is_empty(), "`:write` needs the name of a file");
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).append(append).truncate(!append);
+    let mut file = options.open(path).with_context(|| format!("cannot open {path}"))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {path}"))
 }
 
 /// A notebook that also runs in other kernels says `:dep spatialkit = …`; here the library is

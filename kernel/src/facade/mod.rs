@@ -69,17 +69,19 @@ impl Facade {
         }
         let exe = std::env::current_exe().context("cannot tell where this executable is")?;
         let exe = exe.canonicalize().unwrap_or(exe);
-        for up in exe.ancestors().skip(1).take(4) {
-            let path = up.join("facade").join("facade.json");
-            if path.exists() {
-                return Ok(path);
-            }
-        }
-        Err(anyhow!(
-            "the prebuilt library is missing: {FACADE_ENV} is not set and there is no \
-             facade/facade.json near {}; run `spatialkit-kernel prepare --workspace DIR`",
-            exe.display()
-        ))
+        Self::path_near(&exe).ok_or_else(|| {
+            anyhow!(
+                "the prebuilt library is missing: {FACADE_ENV} is not set and there is no \
+                 facade/facade.json near {}; run `spatialkit-kernel prepare --workspace DIR`",
+                exe.display()
+            )
+        })
+    }
+
+    /// The description in a folder above an executable of this kernel.
+    pub fn path_near(exe: &Path) -> Option<PathBuf> {
+        let folders = exe.ancestors().skip(1).take(4);
+        folders.map(|up| up.join("facade/facade.json")).find(|path| path.exists())
     }
 
     /// Reads one description and checks that what it names is there.

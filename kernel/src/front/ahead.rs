@@ -14,7 +14,7 @@
 //! The next one starts as soon as a cell is handed over. Who has nothing to gain (other options, attributes
 //! of the whole crate, no such compiler) runs the compiler as usual.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::ffi::{CString, OsString};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
@@ -106,11 +106,13 @@ impl Ahead {
         // The next one starts beside it, mostly on a core that has nothing to do.
         self.waiting = self.spawn().ok();
         let result = fed.and_then(|()| finish(&mut child, &stream));
-        if result.is_err() {
+        if !matches!(result, Ok(Some(_))) {
             let _ = child.kill();
         }
         let status = child.wait()?;
-        let messages = result?;
+        let Some(messages) = result? else {
+            return Ok(());
+        };
         // Ended by a signal: no result at all.
         let code = status.code().context("the compiler was ended")?;
         stream.write_all(format!("{code}\n").as_bytes())?;
@@ -137,8 +139,8 @@ impl Ahead {
     }
 }
 
-/// The compiler's messages, all of them; an error if the front has gone.
-fn finish(child: &mut Child, front: &UnixStream) -> Result<Vec<u8>> {
+/// The compiler's messages, all of them; nothing if the front has gone: the cell was interrupted.
+fn finish(child: &mut Child, front: &UnixStream) -> Result<Option<Vec<u8>>> {
     let mut stderr = child.stderr.take().context("no messages")?;
     let mut messages = Vec::new();
     let mut buffer = [0; 1 << 16];
@@ -148,13 +150,13 @@ fn finish(child: &mut Child, front: &UnixStream) -> Result<Vec<u8>> {
         // SAFETY: a valid array of its length.
         unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) };
         if polled[1].revents & libc::POLLHUP != 0 {
-            bail!("cancelled");
+            return Ok(None);
         }
         if polled[0].revents == 0 {
             continue;
         }
         match stderr.read(&mut buffer) {
-            Ok(0) => return Ok(messages),
+            Ok(0) => return Ok(Some(messages)),
             Ok(n) => messages.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),

@@ -62,6 +62,11 @@ impl KernelSpec {
         }
     }
 
+    /// A variable for the kernel's environment.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
     /// An installed kernelspec.
     pub fn find(name: &str) -> Result<KernelSpec> {
         let mut known = Vec::new();
@@ -137,6 +142,7 @@ pub struct Client {
     _iopub: Socket,
     stdin: Socket,
     questions: Receiver<Incoming>,
+    answer: Option<String>,
     _folder: tempfile::TempDir,
     connection: Connection,
 }
@@ -144,11 +150,26 @@ pub struct Client {
 impl Client {
     /// Starts a kernel in a folder and connects.
     pub fn start(spec: &KernelSpec, folder: Option<&Path>) -> Result<Client> {
+        Client::launch(spec, folder, "tcp", "127.0.0.1", free_ports()?)
+    }
+
+    /// Starts a kernel that is reached by sockets in a folder.
+    pub fn start_ipc(spec: &KernelSpec, sockets: &Path) -> Result<Client> {
+        let prefix = sockets.join("kernel").display().to_string();
+        Client::launch(spec, None, "ipc", &prefix, [1, 2, 3, 4, 5])
+    }
+
+    fn launch(
+        spec: &KernelSpec,
+        folder: Option<&Path>,
+        transport: &str,
+        ip: &str,
+        [shell, iopub, stdin, control, hb]: [u32; 5],
+    ) -> Result<Client> {
         let files = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let [shell, iopub, stdin, control, hb] = free_ports()?;
         let connection = Connection {
-            transport: "tcp".to_owned(),
-            ip: "127.0.0.1".to_owned(),
+            transport: transport.to_owned(),
+            ip: ip.to_owned(),
             shell_port: shell,
             iopub_port: iopub,
             stdin_port: stdin,
@@ -219,9 +240,15 @@ impl Client {
             _iopub: iopub,
             stdin,
             questions,
+            answer: None,
             _folder: folder,
             connection,
         })
+    }
+
+    /// What to answer when a cell asks; without it cells may not ask.
+    pub fn answer_with(&mut self, answer: Option<String>) {
+        self.answer = answer;
     }
 
     /// Process id of the kernel.
@@ -332,7 +359,8 @@ impl Client {
             "execute_request",
             json!({
                 "code": code, "silent": false, "store_history": true,
-                "user_expressions": {}, "allow_stdin": false, "stop_on_error": true,
+                "user_expressions": {}, "allow_stdin": self.answer.is_some(),
+                "stop_on_error": true,
             }),
         )?;
         self.listen(&id, on, interrupted)?;
@@ -370,7 +398,8 @@ impl Client {
                 if let Ok(question) = self.signer.decode(question.frames)
                     && question.kind() == "input_request"
                 {
-                    self.send(&self.stdin, "input_reply", json!({"value": ""}))?;
+                    let value = self.answer.clone().unwrap_or_default();
+                    self.send(&self.stdin, "input_reply", json!({"value": value}))?;
                 }
             }
         }

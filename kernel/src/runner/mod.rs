@@ -7,7 +7,7 @@
 pub mod client;
 mod highlight;
 pub mod html;
-mod markdown;
+pub mod markdown;
 pub mod notebook;
 pub mod parameters;
 

@@ -2,6 +2,7 @@
 
 use crate::engine::Completions;
 use crate::wire::PROTOCOL;
+use ra_ap_parser::{Edition, LexedStr, StrStep, TopEntryPoint};
 use serde_json::{Value, json};
 
 /// …/messaging.html#kernel-info
@@ -43,11 +44,36 @@ fn rust_version() -> String {
 /// …/messaging.html#code-completeness
 pub fn is_complete(content: &Value) -> Value {
     let code = content["code"].as_str().unwrap_or("");
+    let incomplete = |depth: usize| json!({"status": "incomplete", "indent": "    ".repeat(depth)});
     match open_brackets(code) {
-        Some(0) => json!({"status": "complete"}),
-        Some(depth) => json!({"status": "incomplete", "indent": "    ".repeat(depth)}),
+        Some(0) => match first_error(code) {
+            None => json!({"status": "complete"}),
+            // More text could mend what is wrong at the very end.
+            Some(at) if code[at..].trim().is_empty() => incomplete(0),
+            Some(_) => json!({"status": "invalid"}),
+        },
+        Some(depth) => incomplete(depth),
         None => json!({"status": "invalid"}),
     }
+}
+
+/// The byte at which the parser first finds something wrong; lines that are commands are not Rust.
+fn first_error(code: &str) -> Option<usize> {
+    let is_command = |line: &str| line.trim_start().starts_with([':', '!']);
+    let lines = code.split_inclusive('\n');
+    let code: String = lines
+        .map(|line| if is_command(line) { " ".repeat(line.len()) } else { line.to_owned() })
+        .collect();
+    let tokens = LexedStr::new(Edition::CURRENT, &code);
+    let parsed = TopEntryPoint::MacroStmts.parse(&tokens.to_input(Edition::CURRENT));
+    let mut error = None;
+    let mut at = 0;
+    tokens.intersperse_trivia(&parsed, &mut |step| match step {
+        StrStep::Token { text, .. } => at += text.len(),
+        StrStep::Error { pos, .. } if error.is_none() => error = Some(pos),
+        _ => {}
+    });
+    error
 }
 
 /// How many brackets, strings or comments are open at the end; `None` if one closes that was
@@ -236,6 +262,24 @@ mod tests {
             assert!(open_brackets(incomplete).is_some_and(|n| n > 0), "{incomplete}");
         }
         assert_eq!(open_brackets("fn f() }"), None);
+    }
+
+    #[test]
+    fn completeness_is_the_parsers() {
+        let status = |code: &str| is_complete(&json!({"code": code}))["status"].clone();
+        for code in
+            ["let x = 1;", "x", "fn f() {}\nf()", ":dep rand\nlet a = 1;", "a?;", "!ls -l", ""]
+        {
+            assert_eq!(status(code), "complete", "{code}");
+        }
+        for code in ["let x =", "1 +", "let", "fn f()", "a.", "use std::"] {
+            assert_eq!(status(code), "incomplete", "{code}");
+        }
+        for code in ["let = 3;", "fn 1() {}", "let x = 1; }", "struct {} x"] {
+            assert_eq!(status(code), "invalid", "{code}");
+        }
+        let reply = is_complete(&json!({"code": "for i in 0..3 {\n    if a {"}));
+        assert_eq!(reply, json!({"status": "incomplete", "indent": "        "}));
     }
 
     #[test]
