@@ -9,6 +9,7 @@
 //! bench-stamgc slide PATH                     writes the built-in tissue as such a slide
 //! bench-stamgc beads [EPOCHS]                 41,786 beads × 4,000 genes, exact: seconds of an epoch
 //! bench-stamgc million [EPOCHS]               1,000,000 cells × 300 genes, by moments: seconds of an epoch
+//! bench-stamgc agreement CELLS [EPOCHS]       ARI between domains by moments and exact, 300 genes
 //! ```
 //! SLIDE has raw counts and labels in `obs["layer_guess"]`.
 
@@ -44,6 +45,8 @@ fn main() {
         ["stamgc-train", slide, epochs] => on_slide(slide, number(epochs), &["training"]),
         ["beads"] => made(41_786, 4_000, Pairs::Exact, 1),
         ["beads", epochs] => made(41_786, 4_000, Pairs::Exact, number(epochs)),
+        ["agreement", cells] => return end(agreement(number(cells), 200)),
+        ["agreement", cells, epochs] => return end(agreement(number(cells), number(epochs))),
         ["million"] => made(1_000_000, 300, Pairs::Quadratic, 1),
         ["million", epochs] => made(1_000_000, 300, Pairs::Quadratic, number(epochs)),
         _ => {
@@ -101,22 +104,57 @@ fn on_slide(path: &str, epochs: usize, steps: &[&str]) -> Result<(f64, f64)> {
     Ok((steps.iter().map(|step| fit.timings().of(step)).sum(), check))
 }
 
-/// Seconds of an epoch on made data of a size, and its loss.
-fn made(n: usize, genes: usize, pairs: Pairs, epochs: usize) -> Result<(f64, f64)> {
-    let xy = Array2::from_shape_fn((n, 2), |(i, k)| measured::unit((2 * i + k) as u64, 1));
-    // Regions in stripes, each with genes of its own.
-    let region = |i: usize| (xy[[i, 0]] * 7.0) as usize;
+/// Prints how domains by moments and exact agree, and each with the regions that were made.
+fn agreement(n: usize, epochs: usize) -> Result<()> {
+    let features = features(n, 300)?;
+    // As the method does: what is known beforehand are clusters of the expression.
+    let clusters = KMeans::new(7).seed(1).n_init(1);
+    let known: Vec<u32> = clusters.fit(features.view())?.labels.iter().map(|&k| k as u32).collect();
+    let domains = |pairs| -> Result<Vec<usize>> {
+        let mut trainer = trainer(features.clone(), known.clone(), pairs)?;
+        for _ in 0..epochs {
+            trainer.step()?;
+        }
+        Ok(KMeans::new(7).seed(1).fit(trainer.z()?.view())?.labels)
+    };
+    let (exact, moments) = (domains(Pairs::Exact)?, domains(Pairs::Quadratic)?);
+    let regions: Vec<usize> = (0..n).map(|i| region(i) as usize).collect();
+    println!(
+        "{n} cells, {epochs} epochs: exact | moments {:.4}, exact | regions {:.4}, \
+         moments | regions {:.4}",
+        tl::ari(&exact, &moments)?,
+        tl::ari(&exact, &regions)?,
+        tl::ari(&moments, &regions)?
+    );
+    Ok(())
+}
+
+/// Where a made cell lies.
+fn place(i: usize, axis: usize) -> f64 {
+    measured::unit((2 * i + axis) as u64, 1)
+}
+
+/// Regions are stripes, each with genes of its own.
+fn region(i: usize) -> u32 {
+    (place(i, 0) * 7.0) as u32
+}
+
+/// Made expression: the genes of a cell's region are a little higher.
+fn features(n: usize, genes: usize) -> Result<Array2<f32>> {
     let mut values = vec![0f32; n * genes];
     values.par_chunks_mut(genes).enumerate().for_each(|(i, row)| {
         for (g, v) in row.iter_mut().enumerate() {
-            let raised = if g % 7 == region(i) { 1.5 } else { 0.0 };
+            let raised = if g % 7 == region(i) as usize { 0.5 } else { 0.0 };
             *v = (2.0 * measured::unit((i * genes + g) as u64, 2) + raised) as f32;
         }
     });
-    let features = Array2::from_shape_vec((n, genes), values)
-        .map_err(|e| Error::data("made", e.to_string()))?;
+    Array2::from_shape_vec((n, genes), values).map_err(|e| Error::data("made", e.to_string()))
+}
+
+fn trainer(features: Array2<f32>, labels: Vec<u32>, pairs: Pairs) -> Result<Trainer> {
+    let (n, genes) = features.dim();
+    let xy = Array2::from_shape_fn((n, 2), |(i, axis)| place(i, axis));
     let graph = spot_graph(xy.view(), features.view(), 3, 1)?.pruned;
-    let labels = (0..n).map(|i| region(i) as u32).collect();
     let data = TrainingData::new(features, graph, labels, measured::device())?;
     let config = TrainConfig {
         weights: LossWeights { alpha: 10.0, beta: 0.3, gamma: 0.7 },
@@ -125,7 +163,12 @@ fn made(n: usize, genes: usize, pairs: Pairs, epochs: usize) -> Result<(f64, f64
         seed: 1,
         pairs,
     };
-    let mut trainer = Trainer::new(NetworkConfig::new(genes), data, config)?;
+    Trainer::new(NetworkConfig::new(genes), data, config)
+}
+
+/// Seconds of an epoch on made data of a size, and its loss.
+fn made(n: usize, genes: usize, pairs: Pairs, epochs: usize) -> Result<(f64, f64)> {
+    let mut trainer = trainer(features(n, genes)?, (0..n).map(region).collect(), pairs)?;
     let start = Instant::now();
     let mut loss = 0.0;
     for _ in 0..epochs {

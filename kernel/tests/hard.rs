@@ -294,6 +294,30 @@ fn training_stops_within_a_second_and_the_slide_survives() {
     assert_eq!(run(&mut client, "slide.n_obs() == spots").ok().value(), "true");
 }
 
+#[test]
+fn a_signal_interrupts_as_a_message_does() {
+    if !facade() {
+        return;
+    }
+    let mut client = start();
+    let pid = client.pid().to_string();
+    run(&mut client, "use spatialkit::prelude::*; let before = 7;").ok();
+    let mut sent = false;
+    let code = "{ let mut bar = Progress::new(\"work\", 10_000);
+        for _ in 0..10_000 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            bar.tick(1)?;
+        } }";
+    let cell = run_and(&mut client, code, &mut |messages| {
+        if !sent && messages.iter().any(|m| m.kind() == "display_data") {
+            sent = Command::new("kill").args(["-INT", &pid]).status().unwrap().success();
+        }
+        false
+    });
+    cell.error("KeyboardInterrupt");
+    assert_eq!(run(&mut client, "before").ok().value(), "7");
+}
+
 /// The connection by Unix sockets instead of ports.
 #[test]
 fn a_client_may_connect_by_ipc() {

@@ -514,6 +514,18 @@ fn a_value_that_takes_a_variable_along_is_shown_by_itself() {
 }
 
 #[test]
+fn a_type_that_is_defined_anew_takes_its_variables_along() {
+    let Some(mut client) = kernel() else { return };
+    run(&mut client, "#[derive(Debug)] struct Old { a: i32 }\nlet x = Old { a: 1 }; let y = 5;")
+        .ok();
+    run(&mut client, "#[derive(Debug)] struct Old { b: String }").ok();
+    assert_eq!(run(&mut client, "y").ok().value(), "5");
+    let cell = run(&mut client, "x");
+    cell.error("CompileError");
+    assert!(cell.text("stderr").contains("`x`"), "{}", cell.text("stderr"));
+}
+
+#[test]
 fn a_borrow_that_cannot_be_kept_is_explained() {
     let Some(mut client) = kernel() else { return };
     run(&mut client, "let words = vec![String::from(\"a\")];").ok();

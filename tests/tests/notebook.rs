@@ -10,12 +10,6 @@ fn stamgc(kernel: &Path, parameters: &[(&str, &str)], more: &[&str]) -> Run {
     notebooks::run(kernel, &workspace().join("notebooks/stamgc.ipynb"), parameters, more)
 }
 
-fn number(run: &Run, key: &str) -> f64 {
-    run.result()[key]
-        .as_f64()
-        .unwrap_or_else(|| panic!("no {key} in {}\n{}", run.result(), run.log))
-}
-
 #[test]
 fn the_notebook_runs_on_the_built_in_tissue() {
     let Some(kernel) = kernel("the_notebook_runs_on_the_built_in_tissue") else { return };
@@ -26,7 +20,7 @@ fn the_notebook_runs_on_the_built_in_tissue() {
     assert!(run.of_type("image/png").len() >= 3, "fewer than three figures");
     let summary = |o: &&serde_json::Value| notebooks::text(o).contains("AnnData");
     assert!(run.of_type("text/html").iter().any(summary), "no HTML summary");
-    assert!(number(&run, "ari") > 0.5, "{}", run.result());
+    assert!(run.number("ari") > 0.5, "{}", run.result());
     if let Some(python) = python("the output is a valid notebook, by nbformat") {
         let file = dir.path().join("out.ipynb");
         std::fs::write(&file, run.notebook.to_string()).unwrap();
@@ -52,8 +46,8 @@ fn a_real_slide_gives_the_published_quality_from_both_of_its_formats() {
         assert!(run.success, "{}", run.log);
         println!("{path}: {}", run.result());
         // One seed's ARI moves by 0.05 about 0.46; far below means that something broke.
-        assert!(number(&run, "ari") > 0.36, "{}", run.result());
-        assert!(number(&run, "peak_mb") < 1000.0, "{}", run.result());
+        assert!(run.number("ari") > 0.36, "{}", run.result());
+        assert!(run.number("peak_mb") < 1000.0, "{}", run.result());
     }
 }
 

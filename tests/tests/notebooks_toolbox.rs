@@ -13,10 +13,6 @@ fn run(kernel: &Path, notebook: &str, parameters: &[(&str, &str)]) -> Run {
     run
 }
 
-fn number(run: &Run, key: &str) -> f64 {
-    run.result()[key].as_f64().unwrap_or_else(|| panic!("no {key} in {}", run.result()))
-}
-
 /// Slides to run on: parameters, and the regions' name where they are known.
 fn slides(test: &str) -> Vec<[(&'static str, String); 2]> {
     let slide = |path: &str, label: &str| {
@@ -40,8 +36,8 @@ fn first_steps_find_the_layers_of_the_built_in_tissue_and_their_markers() {
     let Some(kernel) = kernel(name) else { return };
     let run = run(&kernel, "first_steps.ipynb", &[]);
     assert!(run.of_type("image/png").len() >= 12, "{} figures", run.of_type("image/png").len());
-    assert!(number(&run, "ari") > 0.2, "{}", run.result());
-    assert!((4.0..=20.0).contains(&number(&run, "n_clusters")), "{}", run.result());
+    assert!(run.number("ari") > 0.2, "{}", run.result());
+    assert!((4.0..=20.0).contains(&run.number("n_clusters")), "{}", run.result());
     // The genes that the tissue was made with, not the ones named GENE0001 and on.
     let best = run.result()["best_marker"].as_str().unwrap_or_default().to_string();
     assert!(!best.is_empty() && !best.starts_with("GENE"), "{best}");
@@ -53,10 +49,10 @@ fn first_steps_run_on_real_slides() {
     let Some(kernel) = kernel(name) else { return };
     for parameters in slides(name) {
         let run = run(&kernel, "first_steps.ipynb", &texts(&parameters));
-        assert!(number(&run, "n_clusters") >= 4.0, "{}", run.result());
-        assert!(number(&run, "modularity") > 0.3, "{}", run.result());
+        assert!(run.number("n_clusters") >= 4.0, "{}", run.result());
+        assert!(run.number("modularity") > 0.3, "{}", run.result());
         if !parameters[1].1.is_empty() {
-            assert!(number(&run, "ari") > 0.15, "{}", run.result());
+            assert!(run.number("ari") > 0.15, "{}", run.result());
         }
     }
 }
@@ -67,8 +63,8 @@ fn spatial_statistics_find_the_patterns_of_the_built_in_tissue() {
     let Some(kernel) = kernel(name) else { return };
     let run = run(&kernel, "spatial_statistics.ipynb", &[("n_perms", "100")]);
     assert!(run.of_type("image/png").len() >= 10, "{} figures", run.of_type("image/png").len());
-    assert!(number(&run, "top_moran_i") > 0.5, "{}", run.result());
-    let (found, genes) = (number(&run, "genes_with_pattern"), number(&run, "genes"));
+    assert!(run.number("top_moran_i") > 0.5, "{}", run.result());
+    let (found, genes) = (run.number("genes_with_pattern"), run.number("genes"));
     // Layers differ in many genes; most of the others have no pattern.
     assert!(found > 30.0 && found < genes, "{}", run.result());
 }
@@ -81,6 +77,6 @@ fn spatial_statistics_run_on_real_slides() {
         let mut parameters = texts(&parameters);
         parameters.push(("n_perms", "100"));
         let run = run(&kernel, "spatial_statistics.ipynb", &parameters);
-        assert!(number(&run, "top_moran_i") > 0.5, "{}", run.result());
+        assert!(run.number("top_moran_i") > 0.5, "{}", run.result());
     }
 }

@@ -24,6 +24,8 @@ Usage: cargo xtask COMMAND
                  readers and writers beside anndata and scanpy: time and memory
   bench pp|neighbors|umap|leiden|rank_genes|moran [--json] [--quick] [--runs N] [--only TEXT] [--growth]
                  the toolbox beside scanpy and squidpy; --growth: ours up to 500,000 cells
+  bench cell-latency [--json] [--runs N]
+                 cells in this kernel beside stock evcxr_jupyter with the library as its dependency
   bench all      every one of these
   fuzz TARGET|all [--seconds 600]
                  every parser against damaged and hostile input (tests/fuzz)

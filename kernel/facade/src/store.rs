@@ -126,6 +126,7 @@ impl VariableStore {
             .get(name)
             .is_none_or(|slot| slot.type_id == type_id && slot.layout == layout);
         if !same {
+            eprintln!("the type of `{name}` was defined anew, so the variable is lost");
             marker(&format!("{VARIABLE_CHANGED_TYPE}{name}"));
         }
         same

@@ -3,12 +3,17 @@
 //! To know a variable's type nobody reads a function's body, and bodies are most of the text that
 //! rust-analyzer would parse before the first cell. What is left is what it reads: items, types,
 //! attributes, documentation, macros. Of the standard library's documentation, three fifths of its
-//! text, the first paragraphs are left, and its unstable functions, which no cell can call, are
-//! gone. This goes by tokens and not by syntax, so that functions inside `macro_rules!`, of which
-//! `core` largely consists, lose their bodies too.
+//! text, the first paragraphs are left. Functions that no cell can call are gone: private ones, and
+//! the unstable ones of the standard library.
+//!
+//! But for private functions this goes by tokens and not by syntax, so that functions inside
+//! `macro_rules!`, of which `core` largely consists, lose their bodies too.
 
 use anyhow::{Context, Result};
 use ra_ap_parser::{Edition, LexedStr, SyntaxKind, T};
+use ra_ap_syntax::ast::{self, HasAttrs, HasVisibility};
+use ra_ap_syntax::{AstNode, SourceFile};
+use std::ops::Range;
 use std::path::Path;
 
 /// What the sources are of.
@@ -38,8 +43,44 @@ pub(super) fn copy_signatures(from: &Path, to: &Path, of: Of) -> Result<()> {
     Ok(())
 }
 
+/// Where functions are that only their own crate can call.
+fn private_functions(text: &str) -> Vec<Range<usize>> {
+    let file = SourceFile::parse(text, Edition::CURRENT).tree();
+    let is_private = |function: &ast::Fn| {
+        let list = function.syntax().parent().filter(|p| ast::AssocItemList::can_cast(p.kind()));
+        let of_trait = list.and_then(|list| list.parent()).is_some_and(|item| {
+            let of_trait = ast::Impl::cast(item.clone()).map(|item| item.trait_().is_some());
+            of_trait.unwrap_or(true)
+        });
+        let foreign =
+            function.syntax().parent().is_some_and(|p| ast::ExternItemList::can_cast(p.kind()));
+        let public = function.visibility().is_some_and(|v| v.syntax().text() == "pub");
+        // One with `#[lang = …]` is the compiler's.
+        let lang = function.attrs().any(|a| a.syntax().text().to_string().starts_with("#[lang"));
+        !of_trait && !foreign && !public && !lang
+    };
+    let functions = file.syntax().descendants().filter_map(ast::Fn::cast).filter(is_private);
+    functions.map(|f| f.syntax().text_range().into()).collect()
+}
+
+/// The text without some parts.
+fn without(text: &str, parts: &[Range<usize>]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    // A function inside another lies in its part.
+    for part in parts {
+        if part.start >= at {
+            out.push_str(&text[at..part.start]);
+            at = part.end;
+        }
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
 /// The text with `{ loop {} }` for each function's body, and without comments but documentation.
 fn signatures(text: &str, of: Of) -> String {
+    let text = &without(text, &private_functions(text));
     let tokens = LexedStr::new(Edition::CURRENT, text);
     let mut out = String::with_capacity(text.len() / 2);
     // Whether the paragraph that documents the next item is over.
@@ -54,9 +95,7 @@ fn signatures(text: &str, of: Of) -> String {
                 out.push_str(text);
             }
             SyntaxKind::COMMENT => out.push(' '),
-            T![#] if of == Of::StandardLibrary && is_doc_attribute(&tokens, i) => {
-                i = closing(&tokens, i + 1);
-            }
+            T![#] if is_noise(&tokens, i, of) => i = closing(&tokens, i + 1),
             T![#] if of == Of::StandardLibrary && !called_by_compiler(&out) => {
                 match unstable_function(&tokens, i) {
                     Some(end) => i = end,
@@ -80,12 +119,31 @@ fn signatures(text: &str, of: Of) -> String {
     out
 }
 
-/// Whether `#[doc = …]` begins at a token.
-fn is_doc_attribute(tokens: &LexedStr<'_>, at: usize) -> bool {
-    at + 4 < tokens.len()
-        && tokens.kind(at + 1) == T!['[']
-        && tokens.text(at + 2) == "doc"
-        && (at + 3..=at + 4).any(|i| tokens.kind(i) == T![=])
+/// Attributes that say nothing of a type.
+const NOISE: [&str; 12] = [
+    "inline",
+    "must_use",
+    "track_caller",
+    "allow",
+    "warn",
+    "cold",
+    "optimize",
+    "stable",
+    "rustc_const_stable",
+    "rustc_const_unstable",
+    "rustc_allow_const_fn_unstable",
+    "rustc_inherit_overflow_checks",
+];
+
+/// Whether an attribute begins at a token that can be left out: one of [`NOISE`] or, in the standard
+/// library, `#[doc = …]`.
+fn is_noise(tokens: &LexedStr<'_>, at: usize, of: Of) -> bool {
+    if at + 4 >= tokens.len() || tokens.kind(at + 1) != T!['['] {
+        return false;
+    }
+    let name = tokens.text(at + 2);
+    let is_text = || (at + 3..=at + 4).any(|i| tokens.kind(i) == T![=]);
+    NOISE.contains(&name) || of == Of::StandardLibrary && name == "doc" && is_text()
 }
 
 /// Whether the attributes read last say so.
@@ -208,8 +266,18 @@ mod tests {
     }
 
     #[test]
+    fn private_functions_are_left_out() {
+        let text = "fn a() { fn b() {} } pub fn c() { fn d() {} } pub(crate) fn e() {}\n\
+                    impl S { fn f() {} pub fn g() {} } impl T for S { fn h() {} } trait T { fn i(); }\n\
+                    extern \"C\" { fn j(); } #[lang = \"k\"] fn k() {}";
+        let out = signatures(text, Of::Crate);
+        let left = "abcdefghijk".chars().filter(|c| out.contains(&format!("fn {c}")));
+        assert_eq!(left.collect::<String>(), "cghijk", "{out}");
+    }
+
+    #[test]
     fn a_summary_is_the_first_paragraph() {
-        let text = "/// One.\n/// Two.\n///\n/// Three.\n#[doc = concat!(\"a\", \"b\")]\nstruct A;\n/// B.\nstruct B;";
+        let text = "/// One.\n/// Two.\n///\n/// Three.\n#[doc = concat!(\"a\", \"b\")]\n#[must_use = \"x\"]\nstruct A;\n/// B.\nstruct B;";
         let out = signatures(text, Of::StandardLibrary);
         let kept: Vec<&str> = out.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let wanted = ["/// One.", "/// Two.", "///", "struct A;", "/// B.", "struct B;"];
@@ -218,9 +286,9 @@ mod tests {
 
     #[test]
     fn unstable_functions_are_left_out() {
-        let text = "#[unstable(feature = \"a\")]\n#[inline]\npub const fn a() { b }\n#[stable]\nfn c();\n\
-                    #[unstable(feature = \"x\")] struct S;\n#[unstable(feature = \"b_internals\")] fn d();\n\
-                    #[lang = \"e\"]\n#[unstable(feature = \"a\")] fn e();";
+        let text = "#[unstable(feature = \"a\")]\n#[inline]\npub const fn a() { b }\n#[stable]\npub fn c();\n\
+                    #[unstable(feature = \"x\")] struct S;\n#[unstable(feature = \"b_internals\")] pub fn d();\n\
+                    #[lang = \"e\"]\n#[unstable(feature = \"a\")] pub fn e();";
         let out = signatures(text, Of::StandardLibrary);
         assert!(!out.contains("fn a") && out.contains("fn c"), "{out}");
         assert!(["struct S", "fn d", "fn e"].iter().all(|kept| out.contains(kept)), "{out}");
