@@ -18,14 +18,12 @@ use crate::transport::{Incoming, Kind, Socket};
 use crate::wire::{Connection, Message, Signer, new_id};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Longest wait for the user's answer to a question.
-const ANSWER_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A cell of the session's history.
 struct Entry {
@@ -233,12 +231,19 @@ impl Asking {
         if !sent {
             return String::new();
         }
-        let end = Instant::now() + ANSWER_WITHIN;
-        while let Ok(incoming) = answers.recv_timeout(end - Instant::now()) {
-            if let Ok(reply) = self.signer.decode(incoming.frames)
-                && reply.kind() == "input_reply"
-            {
-                return reply.content["value"].as_str().unwrap_or("").to_owned();
+        // The question goes with its cell: an interrupt is no answer.
+        let open = || self.request.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        while open() {
+            match answers.recv_timeout(Duration::from_millis(200)) {
+                Ok(incoming) => {
+                    if let Ok(reply) = self.signer.decode(incoming.frames)
+                        && reply.kind() == "input_reply"
+                    {
+                        return reply.content["value"].as_str().unwrap_or("").to_owned();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         String::new()
@@ -378,7 +383,8 @@ impl Shell {
     fn execute(&mut self, request: &Message, at: Instant) -> Value {
         let content = &request.content;
         if self.abort_before.is_some_and(|before| at < before) {
-            return json!({"status": "aborted", "execution_count": self.count});
+            // Without a number: it would look as if the cell had run.
+            return json!({"status": "aborted"});
         }
         let code = content["code"].as_str().unwrap_or("").to_owned();
         let silent = content["silent"].as_bool().unwrap_or(false);
@@ -511,8 +517,15 @@ impl Shell {
             }
             "search" => {
                 let pattern = content["pattern"].as_str().unwrap_or("*");
-                let found: Vec<_> =
+                let mut found: Vec<_> =
                     self.history.iter().filter(|e| replies::glob(pattern, &e.code)).collect();
+                if content["unique"].as_bool().unwrap_or(false) {
+                    // The last of those that are the same.
+                    let mut seen = HashSet::new();
+                    found.reverse();
+                    found.retain(|e| seen.insert(&e.code));
+                    found.reverse();
+                }
                 let skip = found.len().saturating_sub(n.unwrap_or(found.len()));
                 found.into_iter().skip(skip).collect()
             }

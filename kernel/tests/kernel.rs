@@ -480,6 +480,9 @@ fn a_cell_may_ask_for_a_line() {
     client.answer_with(Some("an answer".to_owned()));
     let code = "spatialkit::notebook::input(\"name? \")?.len()";
     assert_eq!(run(&mut client, code).ok().value(), "9");
+    // One that asks nothing and just reads.
+    let plain = "let mut line = String::new(); std::io::stdin().read_line(&mut line)?; line";
+    assert_eq!(run(&mut client, plain).ok().value(), "\"an answer\\n\"");
     client.answer_with(None);
     assert_eq!(run(&mut client, code).ok().value(), "0");
 }

@@ -4,7 +4,7 @@
 //! stand at the end, so that no green run hides what it did not look at.
 
 use crate::product;
-use crate::tools::{cargo_command, python_env, run, say, wheel};
+use crate::tools::{cargo_command, chromium, python_env, run, say, wheel};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -163,6 +163,10 @@ pub fn run_suite(fast: bool) -> Result<ExitCode> {
                 }
             }
             Err(e) => tally.skipped.push(format!("tests that need Python: {e:#}")),
+        }
+        match chromium() {
+            Ok(path) => drop(whole.env("SPATIALKIT_CHROMIUM", path)),
+            Err(e) => tally.skipped.push(format!("tests in a browser: {e:#}")),
         }
     }
     tally.cargo_test("end to end", whole);

@@ -136,6 +136,38 @@ pub fn wheel(env: &PythonEnv, name: &str, version: &str) -> Result<PathBuf> {
     found().with_context(|| format!("pip left no wheel of {name} in {}", folder.display()))
 }
 
+/// A Chromium for the tests in a browser: the one that `SPATIALKIT_CHROMIUM` names or that is on the PATH,
+/// otherwise Debian's, which root may install.
+pub fn chromium() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("SPATIALKIT_CHROMIUM") {
+        return Ok(named.into());
+    }
+    let found = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        std::env::split_paths(&path)
+            .flat_map(|dir| names.map(|name| dir.join(name)))
+            .find(|program| program.is_file())
+    };
+    if let Some(program) = found() {
+        return Ok(program);
+    }
+    let user = Command::new("id").arg("-u").output();
+    if user.is_ok_and(|o| o.stdout.trim_ascii() == b"0") && version("apt-get").is_some() {
+        say("installing Chromium");
+        let apt_get = |args: &[&str]| {
+            let mut command = Command::new("apt-get");
+            command.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+            run(command.args(args), "installing Chromium")
+        };
+        apt_get(&["update"])?;
+        apt_get(&["install", "-y", "--no-install-recommends", "chromium"])?;
+    }
+    found().context(
+        "install Chromium (Debian: apt install chromium) or name it in SPATIALKIT_CHROMIUM",
+    )
+}
+
 fn cmake_dir() -> PathBuf {
     target_dir().join("tools/build/bin")
 }

@@ -10,6 +10,7 @@
 //! cells and are there for the next one. What is done about a failed cell is in `engine`.
 
 mod capture;
+mod stdin;
 
 use crate::publish::Publisher;
 use anyhow::{Context, Result};
@@ -23,6 +24,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,8 @@ pub const CHANNEL_ENV: &str = "SPATIALKIT_CHANNEL";
 
 /// Output is gathered this long, so that a thousand lines are not a thousand messages.
 const GATHER: Duration = Duration::from_millis(15);
+/// How often it is looked whether a cell waits for input.
+const STDIN_LOOK: Duration = Duration::from_millis(200);
 /// The most that one line on the display channel may hold.
 const LINE_LIMIT: u64 = 2 << 30;
 
@@ -114,6 +118,8 @@ pub struct Channel {
     comms: Mutex<BTreeMap<String, String>>,
     stdin: Mutex<File>,
     ask: Ask,
+    /// A question is before the user.
+    asking: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,6 +142,7 @@ impl Channel {
             comms: Mutex::default(),
             stdin: Mutex::new(stdin),
             ask,
+            asking: AtomicBool::new(false),
         });
         let path = folder.join(SOCKET);
         let listener = UnixListener::bind(&path)
@@ -147,6 +154,8 @@ impl Channel {
                 std::thread::spawn(move || channel.serve(stream));
             }
         });
+        let watching = channel.clone();
+        std::thread::spawn(move || watching.watch_stdin());
         let reading = channel.clone();
         std::thread::spawn(move || {
             let fds = lock(&reading.capture).descriptors();
@@ -176,13 +185,37 @@ impl Channel {
                 Piece::Text(name, text) => self.publisher.stream(name, &text),
                 Piece::Bundle(bundle) => self.show(&bundle),
                 Piece::Ask { prompt, password } => {
+                    self.asking.store(true, Ordering::Release);
                     let channel = self.clone();
-                    std::thread::spawn(move || {
-                        let answer = (channel.ask)(&prompt, password).replace('\n', " ");
-                        let _ = writeln!(lock(&channel.stdin), "{answer}");
-                    });
+                    std::thread::spawn(move || channel.answer(&prompt, password));
                 }
             }
+        }
+    }
+
+    /// Puts a question to the user and hands the answer to the cell.
+    fn answer(&self, prompt: &str, password: bool) {
+        let answer = (self.ask)(prompt, password).replace('\n', " ");
+        let _ = writeln!(lock(&self.stdin), "{answer}");
+        self.asking.store(false, Ordering::Release);
+    }
+
+    /// A cell that just reads `stdin` announces nothing: whoever has waited there for a while is
+    /// taken to want an answer.
+    fn watch_stdin(&self) {
+        let mut waited = false;
+        loop {
+            std::thread::sleep(STDIN_LOOK);
+            let (running, pid) = {
+                let cell = lock(&self.cell);
+                (cell.running, cell.pid)
+            };
+            let waits = running && !self.asking.load(Ordering::Acquire) && stdin::is_read_by(pid);
+            if waits && waited {
+                self.asking.store(true, Ordering::Release);
+                self.answer("", false);
+            }
+            waited = waits && !waited;
         }
     }
 

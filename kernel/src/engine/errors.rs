@@ -9,8 +9,8 @@ use evcxr::CompilationError;
 use serde_json::Value;
 use std::fmt::Write;
 
-const RED: &str = "\x1b[1;31m";
-const BLUE: &str = "\x1b[1;34m";
+/// What has to be seen. Red and blue would be hard to read on the dark red on which JupyterLab's dark
+/// theme shows errors.
 const BOLD: &str = "\x1b[1m";
 const CYAN: &str = "\x1b[36m";
 const PLAIN: &str = "\x1b[0m";
@@ -29,12 +29,17 @@ pub struct Failure {
 impl Failure {
     /// A failure that is one sentence.
     pub fn new(name: &str, value: String) -> Failure {
-        let traceback = vec![format!("{RED}{name}{PLAIN}: {value}")];
+        let traceback = vec![format!("{BOLD}{name}{PLAIN}: {value}")];
         Failure { name: name.to_owned(), value, traceback }
     }
 
     /// The same under another name.
     pub fn named(mut self, name: &str) -> Failure {
+        // Front ends show the traceback alone.
+        if let Some(first) = self.traceback.first_mut() {
+            let rest = first.split_once(':').map_or(first.as_str(), |(_, rest)| rest);
+            *first = format!("{BOLD}{name}{PLAIN}:{rest}");
+        }
         name.clone_into(&mut self.name);
         self
     }
@@ -73,7 +78,7 @@ impl Failure {
             if value.is_empty() {
                 value = format!("{head}: {message}");
             }
-            let mut text = format!("{RED}{head}{PLAIN}{BOLD}: {message}{PLAIN}\n");
+            let mut text = format!("{BOLD}{head}{PLAIN}: {message}{PLAIN}\n");
             let spans: Vec<_> = error
                 .spanned_messages()
                 .iter()
@@ -94,14 +99,14 @@ impl Failure {
                 })
                 .collect();
             excerpt(&mut text, code, &spans);
-            for help in error.help() {
-                let _ = writeln!(text, "{BLUE}  = {PLAIN}{CYAN}help{PLAIN}: {}", clean(&help));
+            for help in helps(&error.json) {
+                let _ = writeln!(text, "{CYAN}  = help{PLAIN}: {}", clean(&help));
             }
             if kept_variable(&error.json).is_some() {
-                let _ = writeln!(text, "{BLUE}  = {PLAIN}{CYAN}help{PLAIN}: {KEEP}");
+                let _ = writeln!(text, "{CYAN}  = help{PLAIN}: {KEEP}");
             }
             if let Some(hint) = error.evcxr_extra_hint() {
-                let _ = writeln!(text, "{BLUE}  = {PLAIN}note: {hint}");
+                let _ = writeln!(text, "{CYAN}  = {PLAIN}note: {hint}");
             }
             traceback.push(text.trim_end().to_owned());
         }
@@ -115,7 +120,7 @@ impl Failure {
         } else {
             clean(&report.message)
         };
-        let mut text = format!("{RED}panicked{PLAIN}{BOLD}: {message}{PLAIN}\n");
+        let mut text = format!("{BOLD}panicked{PLAIN}: {message}{PLAIN}\n");
         locate(&mut text, report, code, source);
         Failure {
             name: "Panic".to_owned(),
@@ -127,7 +132,7 @@ impl Failure {
     /// An error that left the cell through `?`.
     pub fn question_mark(report: &Report, code: &str, source: &str) -> Failure {
         let message = clean(&report.message);
-        let mut text = format!("{RED}Error{PLAIN}{BOLD}: {message}{PLAIN}\n");
+        let mut text = format!("{BOLD}Error{PLAIN}: {message}{PLAIN}\n");
         locate(&mut text, report, code, source);
         let mut value = message.clone();
         let mut last = message;
@@ -176,6 +181,41 @@ impl Failure {
     }
 }
 
+/// What the compiler suggests; a change of a line as the line that it makes.
+fn helps(error: &Value) -> Vec<String> {
+    let children = error["children"].as_array().into_iter().flatten();
+    children
+        .filter(|child| child["level"] == "help")
+        .filter_map(|child| {
+            let message = child["message"].as_str()?.to_owned();
+            Some(match changed_line(&child["spans"]) {
+                Some(line) => format!("{message}: `{line}`"),
+                None => message,
+            })
+        })
+        .collect()
+}
+
+/// The line of a suggestion whose parts all lie in it, changed.
+fn changed_line(spans: &Value) -> Option<String> {
+    let mut spans: Vec<&Value> = spans.as_array()?.iter().collect();
+    let column = |span: &Value, key: &str| span[key].as_u64().map(|n| n as usize);
+    // From the last, so that columns stay what they are.
+    spans.sort_by_key(|span| std::cmp::Reverse(column(span, "column_start")));
+    let first = spans.first()?;
+    let mut line: Vec<char> = first["text"][0]["text"].as_str()?.chars().collect();
+    for span in &spans {
+        let new = span["suggested_replacement"].as_str()?;
+        if span["line_start"] != first["line_start"] || span["line_end"] != first["line_start"] {
+            return None;
+        }
+        let (from, to) = (column(span, "column_start")? - 1, column(span, "column_end")? - 1);
+        line.get(from..to)?;
+        line.splice(from..to, new.chars());
+    }
+    Some(line.into_iter().collect::<String>().trim().to_owned())
+}
+
 const KEEP: &str = "a variable of a notebook owns what it holds and has a type that can be written \
                     down: collect an iterator, clone what is borrowed, box a closure, or put the \
                     lines that use it into braces";
@@ -210,25 +250,25 @@ fn excerpt(text: &mut String, code: &str, marks: &[Mark]) {
     numbers.dedup();
     let width = numbers.last().map_or(1, |n| n.to_string().len());
     let pad = " ".repeat(width);
-    let _ = writeln!(text, "{BLUE}{pad}-->{PLAIN} line {}, column {}", first.line, first.from);
-    let _ = writeln!(text, "{BLUE}{pad} |{PLAIN}");
+    let _ = writeln!(text, "{CYAN}{pad}-->{PLAIN} line {}, column {}", first.line, first.from);
+    let _ = writeln!(text, "{CYAN}{pad} |{PLAIN}");
     for number in numbers {
         let Some(line) = number.checked_sub(1).and_then(|n| lines.get(n)) else {
             continue;
         };
-        let _ = writeln!(text, "{BLUE}{number:>width$} |{PLAIN} {line}");
+        let _ = writeln!(text, "{CYAN}{number:>width$} |{PLAIN} {line}");
         for mark in marks.iter().filter(|m| m.line == number) {
             let length = line.chars().count();
             let from = mark.from.max(1);
             let to = mark.to.unwrap_or(length + 1).max(from + 1);
-            let (colour, sign) = if mark.primary { (RED, "^") } else { (BLUE, "-") };
+            let (colour, sign) = if mark.primary { (BOLD, "^") } else { (CYAN, "-") };
             // Tabs stay tabs, so that the signs stand below what they mark.
             let before: String =
                 line.chars().take(from - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             let signs = sign.repeat(to - from);
             let marked = format!("{signs} {}", mark.label);
             let marked = marked.trim_end();
-            let _ = writeln!(text, "{BLUE}{pad} |{PLAIN} {before}{colour}{marked}{PLAIN}");
+            let _ = writeln!(text, "{CYAN}{pad} |{PLAIN} {before}{colour}{marked}{PLAIN}");
         }
     }
 }
@@ -240,14 +280,14 @@ fn locate(text: &mut String, report: &Report, code: &str, source: &str) {
     };
     if !file.ends_with("src/lib.rs") || file.starts_with('/') {
         let short = file.rsplit("/registry/src/").next().unwrap_or(file);
-        let _ = writeln!(text, "{BLUE}-->{PLAIN} {short}:{line}");
+        let _ = writeln!(text, "{CYAN}-->{PLAIN} {short}:{line}");
         return;
     }
     if let Some(number) = line_of_cell(code, source, *line) {
         let shown = code.lines().nth(number - 1).unwrap_or("");
         let pad = " ".repeat(number.to_string().len());
-        let _ = writeln!(text, "{BLUE}{pad}-->{PLAIN} line {number}");
-        let _ = writeln!(text, "{BLUE}{number} |{PLAIN} {shown}");
+        let _ = writeln!(text, "{CYAN}{pad}-->{PLAIN} line {number}");
+        let _ = writeln!(text, "{CYAN}{number} |{PLAIN} {shown}");
     }
 }
 

@@ -8,10 +8,12 @@ use crate::channel::Channel;
 use crate::front::{CANCEL_FILE, PID_FILE};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a cell has to stop by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// And however crowded the machine is.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What was interrupted in the course of a cell.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +82,7 @@ impl Interrupter {
         kill(pid, libc::SIGINT);
         let this = self.clone();
         std::thread::spawn(move || {
-            std::thread::sleep(PATIENCE);
+            wait(pid);
             let mut state = this.state();
             if state.serial == Some(serial) {
                 state.done.killed = true;
@@ -106,6 +108,28 @@ impl Interrupter {
         let (_, _, pid) = self.channel.current();
         kill(pid, libc::SIGKILL);
     }
+}
+
+/// Waits until the process had [`PATIENCE`] to itself: on a crowded machine, time for which it had
+/// to wait for a processor does not count.
+fn wait(pid: i32) {
+    let start = Instant::now();
+    let before = starved(pid);
+    while start.elapsed() < LONGEST
+        && start.elapsed() < PATIENCE + starved(pid).saturating_sub(before)
+    {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How long its threads have waited for a processor, the one that has waited longest.
+fn starved(pid: i32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let waited = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
+    });
+    Duration::from_nanos(waited.max().unwrap_or(0))
 }
 
 fn kill(pid: i32, signal: i32) {

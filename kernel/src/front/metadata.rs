@@ -98,10 +98,8 @@ pub fn cached(facade: &Facade, args: &[OsString], what: &str) -> Result<i32> {
         }
     }
     let path =
-        cache::folder().ok().map(|dir| dir.join(format!("{what}-{:016x}.txt", hash.finish())));
-    if let Some(path) = &path
-        && let Ok(text) = std::fs::read(path)
-    {
+        cache::folder().ok().map(|dir| dir.join(format!("{what}-{:016x}.kept", hash.finish())));
+    if let Some(text) = path.as_deref().and_then(kept) {
         std::io::stdout().write_all(&text)?;
         return Ok(0);
     }
@@ -115,9 +113,23 @@ pub fn cached(facade: &Facade, args: &[OsString], what: &str) -> Result<i32> {
         && let Some(path) = &path
     {
         // A cache that cannot be written costs time, nothing else.
-        let _ = write_beside(path, &out.stdout);
+        let _ = write_beside(path, &sealed(&out.stdout));
     }
     Ok(out.status.code().unwrap_or(1))
+}
+
+/// An answer as it is kept: behind a line that tells whether it is whole.
+fn sealed(answer: &[u8]) -> Vec<u8> {
+    let mut hash = DefaultHasher::new();
+    answer.hash(&mut hash);
+    [format!("{:016x}\n", hash.finish()).as_bytes(), answer].concat()
+}
+
+/// A kept answer; nothing if the file is not there or damaged, so that it is made anew.
+fn kept(path: &Path) -> Option<Vec<u8>> {
+    let text = std::fs::read(path).ok()?;
+    let start = text.iter().position(|&b| b == b'\n')? + 1;
+    (sealed(&text[start..]) == text).then(|| text[start..].to_vec())
 }
 
 fn manifest_folder(args: &[OsString]) -> Result<PathBuf> {
@@ -128,4 +140,23 @@ fn manifest_folder(args: &[OsString]) -> Result<PathBuf> {
         return Ok(Path::new(path).parent().map_or_else(PathBuf::new, Path::to_path_buf));
     }
     Ok(std::env::current_dir()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_answer_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answer");
+        assert_eq!(kept(&path), None);
+        std::fs::write(&path, sealed(b"two\nlines\n")).unwrap();
+        assert_eq!(kept(&path).as_deref(), Some(&b"two\nlines\n"[..]));
+        let whole = std::fs::read(&path).unwrap();
+        for damaged in [&whole[..whole.len() - 1], b"", b"\n", b"old form\n"] {
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(kept(&path), None);
+        }
+    }
 }

@@ -57,19 +57,28 @@ fn parse(source: &str) -> Vec<Parameter> {
         .collect()
 }
 
-/// The type of a literal without one.
-fn kind_of(value: &str) -> &'static str {
-    let value = value.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+/// The type that a default says without being asked, as the compiler would take it.
+fn kind_of(value: &str) -> &str {
+    const NUMBERS: [&str; 12] =
+        ["u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "f32", "f64"];
     if value.starts_with('"') || value.starts_with("r\"") || value.starts_with("r#") {
-        "&str"
-    } else if value.starts_with("true") || value.starts_with("false") {
-        "bool"
-    } else if value.parse::<i64>().is_ok() {
-        "i32"
-    } else {
-        "f64"
+        return "&str";
+    }
+    let word = value.split(|c: char| c == ';' || c.is_whitespace()).next().unwrap_or("");
+    if word == "true" || word == "false" {
+        return "bool";
+    }
+    if !word.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit()) {
+        return UNKNOWN;
+    }
+    match NUMBERS.iter().find(|kind| word.ends_with(**kind)) {
+        Some(kind) => kind,
+        None if word.contains(['.', 'e']) => "f64",
+        None => "i32",
     }
 }
+
+const UNKNOWN: &str = "not written beside it";
 
 fn literal(kind: &str, value: &str) -> Result<String> {
     let compact: String = kind.split_whitespace().collect();
@@ -137,6 +146,18 @@ mod tests {
         let names: Vec<_> = found.iter().map(|p| (p.name.as_str(), p.kind.as_str())).collect();
         assert_eq!(names, [("data", "&str"), ("n", "usize"), ("e", "i32")]);
         assert!(found[1].mutable);
+        for (value, kind) in [
+            ("200; // epochs", "i32"),
+            ("5usize;", "usize"),
+            ("-1.5;", "f64"),
+            ("1e-3;", "f64"),
+            ("2_f32;", "f32"),
+            ("true; // yes", "bool"),
+            ("\"a; b\";", "&str"),
+            ("vec![1];", UNKNOWN),
+        ] {
+            assert_eq!(kind_of(value), kind, "{value}");
+        }
     }
 
     #[test]

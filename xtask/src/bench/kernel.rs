@@ -4,7 +4,7 @@
 use super::{Measured, Options, output, parse, report};
 use crate::product;
 use crate::tools::{cargo_command, root, run, say, target_dir};
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -48,14 +48,16 @@ pub(super) fn kernel(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line a case: its name and what was measured.
+/// One line a case: its name and what was measured. A kernel may print lines of its own.
 fn cases(command: &mut Command) -> Result<Vec<(String, Measured)>> {
     let text = output(command)?;
     let of = |line: &str| {
         let (name, rest) = line.split_once(' ')?;
         Some((name.to_string(), parse(rest)?))
     };
-    text.lines().map(|line| of(line).with_context(|| format!("printed `{line}`"))).collect()
+    let cases: Vec<_> = text.lines().filter_map(of).collect();
+    ensure!(cases.len() == 5, "{command:?} printed\n{text}");
+    Ok(cases)
 }
 
 /// Outside the workspace, of which cargo would take it for a part.

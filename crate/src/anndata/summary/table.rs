@@ -1,7 +1,7 @@
 //! What a [`Frame`] shows of itself: its first and last rows.
 
 use super::grouped;
-use crate::anndata::Frame;
+use crate::anndata::{Column, Frame};
 use crate::error::Result;
 use crate::notebook::{self, Bundle, Rich, escape_html as escape};
 use std::fmt;
@@ -38,12 +38,36 @@ fn cells(f: &Frame) -> Vec<Vec<String>> {
             out.push(vec![dots(); at.len() + 1]);
             continue;
         };
-        let value = |c: usize| columns[c].1.text(row).map_or("NA".into(), |t| cut(&t));
+        let value = |c: usize| text(columns[c].1, row).map_or("NA".into(), |t| cut(&t));
         let mut line = vec![cut(&f.name(row))];
         line.extend(at.iter().map(|c| c.map_or_else(dots, value)));
         out.push(line);
     }
     out
+}
+
+/// An element as it is read: numbers with six significant digits, very small and large ones with an
+/// exponent.
+fn text(column: &Column, row: usize) -> Option<String> {
+    let text = column.text(row)?;
+    let (Column::Values(values) | Column::Nullable { values, .. }) = column else {
+        return Some(text);
+    };
+    if !matches!(values.dtype(), "float16" | "float32" | "float64") || text.len() <= 8 {
+        return Some(text);
+    }
+    let x = values.get_f64(row);
+    Some(match x.abs() {
+        a if (1e-4..1e6).contains(&a) => {
+            let digits = (5 - a.log10().floor() as i32).max(0) as usize;
+            let text = format!("{x:.digits$}");
+            match text.contains('.') {
+                true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+                false => text,
+            }
+        }
+        _ => format!("{x:.5e}"),
+    })
 }
 
 fn size(f: &Frame) -> String {
@@ -94,7 +118,6 @@ notebook::shows_itself!(Frame);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anndata::Column;
 
     #[test]
     fn a_table_shows_its_ends() {
@@ -103,6 +126,11 @@ mod tests {
         let text = f.to_string();
         assert_eq!(text.lines().count(), 13, "{text}");
         assert!(text.ends_with("999999  999999\n[1,000,000 rows × 1 columns]"), "{text}");
+        let mut f = Frame::with_len(5);
+        f.insert("p", vec![1.5e-80, 0.123456789, 1234567.125, 2.5, f64::NAN]).unwrap();
+        let text = f.to_string();
+        let shown: Vec<&str> = text.lines().filter_map(|l| l.split_whitespace().nth(1)).collect();
+        assert_eq!(shown[..5], ["1.50000e-80", "0.123457", "1.23457e6", "2.5", "NA"], "{text}");
         let mut f = Frame::with_len(1);
         f.insert("<b>", Column::Str(vec![None])).unwrap();
         let html = f.to_html();
