@@ -81,6 +81,19 @@ fn types_are_inferred_through_the_standard_library() {
             "let first = tree.iter().next().map(|(k, v)| (*k, *v));",
             "let words = \"b a\".split(' ').map(str::len).collect::<Vec<_>>();",
             "let started = std::time::Instant::now(); let path = std::path::PathBuf::from(\"/\");",
+            // Macros, of which some call what no cell may.
+            "let mut names = Vec::new(); names.push(format!(\"{}\", 1)); let v = vec![1.5, 2.0];
+            let is = matches!(v.len(), 1..=2); let all = [vec![0u8; 2], vec![1; 2]].concat();
+            let written = { use std::fmt::Write; let mut s = String::new(); write!(s, \"{is}\")?; s };
+            let text = concat!(\"a\", 1); let picked = dbg!(names.first().cloned()).unwrap_or_default();",
+            // Iterators, options, results and numbers.
+            "let pairs = v.iter().zip(1..).map(|(a, i)| (i, a * 2.0)).filter(|p| p.1 > 1.0).collect::<Vec<_>>();
+            let chunks = v.chunks(1).map(|c| c.iter().sum::<f64>()).collect::<Vec<_>>();
+            let most = v.iter().copied().max_by(f64::total_cmp); let sorted = { let mut s = v.clone(); s.sort_by(|a, b| b.total_cmp(a)); s };
+            let parsed = \"7\".parse::<u32>().ok().map(|n| n.pow(2).saturating_sub(1)); let root = 2f64.sqrt().to_bits();
+            let joined = names.join(\", \").to_uppercase().chars().rev().collect::<String>();
+            let shared = std::sync::Arc::new(std::sync::Mutex::new(vec![0u8])); let boxed: Box<dyn Fn(i32) -> i32> = Box::new(|x| x + 1); let called = boxed(1);
+            let grouped = v.iter().fold(std::collections::BTreeMap::new(), |mut m, x| { *m.entry(*x as i32).or_insert(0) += 1; m });",
             "(values, best, first, words)",
         ],
     );

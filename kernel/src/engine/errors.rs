@@ -203,10 +203,17 @@ fn changed_line(spans: &Value) -> Option<String> {
     // From the last, so that columns stay what they are.
     spans.sort_by_key(|span| std::cmp::Reverse(column(span, "column_start")));
     let first = spans.first()?;
-    let mut line: Vec<char> = first["text"][0]["text"].as_str()?.chars().collect();
+    let line = first["text"][0]["text"].as_str()?;
+    if line.contains("evcxr") || line.contains("::spatialkit::__") {
+        // Not the user's.
+        return None;
+    }
+    let mut line: Vec<char> = line.chars().collect();
     for span in &spans {
         let new = span["suggested_replacement"].as_str()?;
-        if span["line_start"] != first["line_start"] || span["line_end"] != first["line_start"] {
+        let same_line =
+            ["line_start", "line_end"].iter().all(|key| span[key] == first["line_start"]);
+        if !same_line || new.contains('\n') {
             return None;
         }
         let (from, to) = (column(span, "column_start")? - 1, column(span, "column_end")? - 1);
@@ -228,7 +235,7 @@ fn kept_variable(error: &Value) -> Option<&str> {
         .iter()
         .filter_map(|span| span["text"][0]["text"].as_str())
         .find(|line| line.contains("evcxr_variable_store.put_variable::<"))?;
-    line.split_once("stringify!(")?.1.split(',').next()
+    line.split_once("stringify!(")?.1.split([',', ')']).next()
 }
 
 struct Mark {

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 /// The environment variable that names the description.
 pub const FACADE_ENV: &str = "SPATIALKIT_FACADE";
 
-const FORMAT: u32 = 9;
+const FORMAT: u32 = 10;
 
 /// What a session needs to know of the prebuilt library.
 #[derive(Clone, Debug, Serialize, Deserialize)]

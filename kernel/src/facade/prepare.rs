@@ -1,11 +1,11 @@
 //! Building the library of a workspace, setting its parts aside and describing them.
 
 use super::metadata::{pruned_metadata, std_metadata};
-use super::sources::{Of, copy_signatures};
+use super::sources::{Of, copy_signatures, macro_features};
 use super::{FORMAT, Facade, output, write_beside};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -109,9 +109,14 @@ fn std_source(std_library: &Path, root: &Path, version: &str) -> Result<Option<P
     let mirror = root.join(format!("{STD_FOLDER}{:016x}", hash.finish()));
     let manifest = mirror.join("Cargo.toml");
     if !manifest.exists() {
+        // Calls of closures go by these.
+        let mut features = HashSet::from(["fn_traits", "async_fn_traits"].map(str::to_owned));
+        for name in STD_CRATES {
+            macro_features(&library.join(name).join("src"), &mut features)?;
+        }
         for name in STD_CRATES {
             let (from, to) = (library.join(name).join("src"), mirror.join(name).join("src"));
-            copy_signatures(&from, &to, Of::StandardLibrary)?;
+            copy_signatures(&from, &to, Of::StandardLibrary(&features))?;
         }
         std::fs::write(manifest, "[workspace]\n")?;
     }

@@ -13,18 +13,41 @@ use anyhow::{Context, Result};
 use ra_ap_parser::{Edition, LexedStr, SyntaxKind, T};
 use ra_ap_syntax::ast::{self, HasAttrs, HasVisibility};
 use ra_ap_syntax::{AstNode, SourceFile};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
 /// What the sources are of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Of {
+#[derive(Clone, Copy)]
+pub(super) enum Of<'a> {
     Crate,
-    StandardLibrary,
+    /// With the unstable features that its stable macros need.
+    StandardLibrary(&'a HashSet<String>),
+}
+
+/// The features that macros below a folder may use where they are called: `format!` calls an unstable
+/// function.
+pub(super) fn macro_features(folder: &Path, into: &mut HashSet<String>) -> Result<()> {
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            macro_features(&path, into)?;
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let lists = text.split("allow_internal_unstable(").skip(1);
+            for list in lists.filter_map(|rest| rest.split(')').next()) {
+                into.extend(list.split(',').map(|feature| feature.trim().to_owned()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Copies the `.rs` files below a folder.
-pub(super) fn copy_signatures(from: &Path, to: &Path, of: Of) -> Result<()> {
+pub(super) fn copy_signatures(from: &Path, to: &Path, of: Of<'_>) -> Result<()> {
     std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     let entries =
         std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
@@ -79,7 +102,7 @@ fn without(text: &str, parts: &[Range<usize>]) -> String {
 }
 
 /// The text with `{ loop {} }` for each function's body, and without comments but documentation.
-fn signatures(text: &str, of: Of) -> String {
+fn signatures(text: &str, of: Of<'_>) -> String {
     let text = &without(text, &private_functions(text));
     let tokens = LexedStr::new(Edition::CURRENT, text);
     let mut out = String::with_capacity(text.len() / 2);
@@ -91,17 +114,20 @@ fn signatures(text: &str, of: Of) -> String {
         match tokens.kind(i) {
             SyntaxKind::WHITESPACE => out.push(if text.contains('\n') { '\n' } else { ' ' }),
             SyntaxKind::COMMENT if is_doc(text) && !summarised => {
-                summarised = of == Of::StandardLibrary && text.len() <= 3;
+                summarised = matches!(of, Of::StandardLibrary(_)) && text.len() <= 3;
                 out.push_str(text);
             }
             SyntaxKind::COMMENT => out.push(' '),
             T![#] if is_noise(&tokens, i, of) => i = closing(&tokens, i + 1),
-            T![#] if of == Of::StandardLibrary && !called_by_compiler(&out) => {
-                match unstable_function(&tokens, i) {
-                    Some(end) => i = end,
-                    None => out.push_str(text),
+            T![#] => match of {
+                Of::StandardLibrary(needed) if !called_by_compiler(&out) => {
+                    match unstable_function(&tokens, i, needed) {
+                        Some(end) => i = end,
+                        None => out.push_str(text),
+                    }
                 }
-            }
+                _ => out.push_str(text),
+            },
             kind => {
                 summarised = false;
                 out.push_str(text);
@@ -137,13 +163,13 @@ const NOISE: [&str; 12] = [
 
 /// Whether an attribute begins at a token that can be left out: one of [`NOISE`] or, in the standard
 /// library, `#[doc = …]`.
-fn is_noise(tokens: &LexedStr<'_>, at: usize, of: Of) -> bool {
+fn is_noise(tokens: &LexedStr<'_>, at: usize, of: Of<'_>) -> bool {
     if at + 4 >= tokens.len() || tokens.kind(at + 1) != T!['['] {
         return false;
     }
     let name = tokens.text(at + 2);
     let is_text = || (at + 3..=at + 4).any(|i| tokens.kind(i) == T![=]);
-    NOISE.contains(&name) || of == Of::StandardLibrary && name == "doc" && is_text()
+    NOISE.contains(&name) || matches!(of, Of::StandardLibrary(_)) && name == "doc" && is_text()
 }
 
 /// Whether the attributes read last say so.
@@ -152,8 +178,8 @@ fn called_by_compiler(before: &str) -> bool {
 }
 
 /// The last token of the function whose `#[unstable(…)]` begins at a token; `None` for other items and
-/// for what the compiler or a macro calls.
-fn unstable_function(tokens: &LexedStr<'_>, at: usize) -> Option<usize> {
+/// for what the compiler or a stable macro calls.
+fn unstable_function(tokens: &LexedStr<'_>, at: usize, needed: &HashSet<String>) -> Option<usize> {
     if tokens.kind(at + 1) != T!['['] || tokens.text(at + 2) != "unstable" {
         return None;
     }
@@ -163,7 +189,9 @@ fn unstable_function(tokens: &LexedStr<'_>, at: usize) -> Option<usize> {
             T![#] => {
                 let end = closing(tokens, i + 1);
                 let attribute = tokens.range_text(i..end + 1);
-                if attribute.contains("lang =") || attribute.contains("internal") {
+                let feature = attribute.split("feature = \"").nth(1);
+                let feature = feature.and_then(|rest| rest.split('"').next()).unwrap_or("");
+                if attribute.contains("lang =") || needed.contains(feature) {
                     return None;
                 }
                 i = end;
@@ -277,8 +305,9 @@ mod tests {
 
     #[test]
     fn a_summary_is_the_first_paragraph() {
+        let needed = HashSet::new();
         let text = "/// One.\n/// Two.\n///\n/// Three.\n#[doc = concat!(\"a\", \"b\")]\n#[must_use = \"x\"]\nstruct A;\n/// B.\nstruct B;";
-        let out = signatures(text, Of::StandardLibrary);
+        let out = signatures(text, Of::StandardLibrary(&needed));
         let kept: Vec<&str> = out.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let wanted = ["/// One.", "/// Two.", "///", "struct A;", "/// B.", "struct B;"];
         assert_eq!(kept, wanted);
@@ -286,10 +315,11 @@ mod tests {
 
     #[test]
     fn unstable_functions_are_left_out() {
+        let needed = HashSet::from(["b_internals".to_owned()]);
         let text = "#[unstable(feature = \"a\")]\n#[inline]\npub const fn a() { b }\n#[stable]\npub fn c();\n\
                     #[unstable(feature = \"x\")] struct S;\n#[unstable(feature = \"b_internals\")] pub fn d();\n\
                     #[lang = \"e\"]\n#[unstable(feature = \"a\")] pub fn e();";
-        let out = signatures(text, Of::StandardLibrary);
+        let out = signatures(text, Of::StandardLibrary(&needed));
         assert!(!out.contains("fn a") && out.contains("fn c"), "{out}");
         assert!(["struct S", "fn d", "fn e"].iter().all(|kept| out.contains(kept)), "{out}");
     }
