@@ -6,6 +6,8 @@
 //! <https://jupyter-client.readthedocs.io/en/stable/messaging.html>; each function names its
 //! section.
 
+mod asking;
+mod folder;
 mod replies;
 
 use crate::channel::Channel;
@@ -16,12 +18,14 @@ use crate::facade::Facade;
 use crate::publish::Publisher;
 use crate::transport::{Incoming, Kind, Socket};
 use crate::wire::{Connection, Message, Signer, new_id};
-use anyhow::{Context, Result};
+use anyhow::Result;
+use asking::Asking;
+use folder::SessionFolder;
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -119,53 +123,6 @@ pub fn run(connection_file: &Path) -> Result<()> {
     kernel.leave()
 }
 
-/// The session's folder in the temporary folder; removed at the end, and by a later session if
-/// this one could not.
-struct SessionFolder {
-    folder: tempfile::TempDir,
-}
-
-const FOLDER_PREFIX: &str = "spatialkit-session-";
-
-impl SessionFolder {
-    fn new() -> Result<SessionFolder> {
-        let mut root = std::env::temp_dir();
-        // A socket's path has room for about a hundred bytes, and evcxr's protocol none for
-        // spaces.
-        if root.as_os_str().len() > 50 || root.to_string_lossy().contains(' ') {
-            root = PathBuf::from("/tmp");
-        }
-        remove_abandoned(&root);
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
-            .tempdir_in(&root)
-            .with_context(|| format!("cannot make a folder in {}", root.display()))?;
-        Ok(SessionFolder { folder })
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-}
-
-fn remove_abandoned(root: &Path) {
-    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = name
-            .strip_prefix(FOLDER_PREFIX)
-            .and_then(|rest| rest.split('-').next())
-            .and_then(|pid| pid.parse::<i32>().ok());
-        if let Some(pid) = pid {
-            // SAFETY: signal 0 only asks whether the process is there.
-            let alive = unsafe { libc::kill(pid, 0) } == 0
-                || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
-            if !alive {
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-}
-
 static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn on_sigint(_: libc::c_int) {
@@ -201,53 +158,6 @@ fn end_with_parent(kernel: Arc<Kernel>) {
             }
         }
     });
-}
-
-/// Questions to the user on the stdin socket.
-struct Asking {
-    stdin: Socket,
-    answers: Mutex<Receiver<Incoming>>,
-    signer: Signer,
-    session: String,
-    /// Peer and header of the cell that may ask, if its client allows it.
-    request: Mutex<Option<(Vec<u8>, Value)>>,
-}
-
-impl Asking {
-    /// <https://jupyter-client.readthedocs.io/en/stable/messaging.html#messages-on-the-stdin-router-dealer-channel>
-    fn ask(&self, prompt: &str, password: bool) -> String {
-        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((peer, parent)) = request.clone() else {
-            return String::new();
-        };
-        drop(request);
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        while answers.try_recv().is_ok() {}
-        let content = json!({"prompt": prompt, "password": password});
-        let mut message = Message::new(&self.session, "input_request", content);
-        message.parent = parent;
-        let sent =
-            self.signer.encode(&message).is_ok_and(|frames| self.stdin.send_to(&peer, frames));
-        if !sent {
-            return String::new();
-        }
-        // The question goes with its cell: an interrupt is no answer.
-        let open = || self.request.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        while open() {
-            match answers.recv_timeout(Duration::from_millis(200)) {
-                Ok(incoming) => {
-                    if let Ok(reply) = self.signer.decode(incoming.frames)
-                        && reply.kind() == "input_reply"
-                    {
-                        return reply.content["value"].as_str().unwrap_or("").to_owned();
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        String::new()
-    }
 }
 
 impl Kernel {
