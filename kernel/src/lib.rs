@@ -13,6 +13,7 @@ pub mod engine;
 pub mod facade;
 pub mod front;
 pub mod install;
+pub mod markup;
 pub mod publish;
 pub mod runner;
 pub mod session;

@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{SOON, facade, run, run_and, start, start_with};
+use support::{SOON, facade, fresh, run, run_and, start, start_with};
 
 /// All processes below one, by what the system says of them.
 fn below(pid: u32) -> Vec<u32> {
@@ -57,10 +57,7 @@ fn wait_for(what: &str, within: Duration, mut done: impl FnMut() -> bool) {
 
 #[test]
 fn a_killed_child_is_replaced_and_what_is_lost_is_said() {
-    if !facade() {
-        return;
-    }
-    let mut client = start();
+    let Some(mut client) = fresh() else { return };
     run(&mut client, "let precious = vec![1, 2, 3];").ok();
     let child = below(client.pid()).into_iter().find(|&p| command_line(p).contains("__child"));
     kill(child.expect("the process that runs cells"));
@@ -71,10 +68,7 @@ fn a_killed_child_is_replaced_and_what_is_lost_is_said() {
 
 #[test]
 fn a_killed_kernel_takes_everything_along() {
-    if !facade() {
-        return;
-    }
-    let mut client = start();
+    let Some(mut client) = fresh() else { return };
     run(&mut client, "let a = 1;").ok();
     let started = below(client.pid());
     assert!(started.len() >= 2, "{started:?}");
@@ -95,10 +89,7 @@ fn a_killed_kernel_takes_everything_along() {
 
 #[test]
 fn two_kernels_do_not_meet() {
-    if !facade() {
-        return;
-    }
-    let (mut a, mut b) = (start(), start());
+    let (Some(mut a), Some(mut b)) = (fresh(), fresh()) else { return };
     run(&mut a, "let x = 1; fn f() -> i32 { 10 }").ok();
     run(&mut b, "let x = \"two\"; fn f() -> i32 { 20 }").ok();
     // At the same time.
@@ -190,10 +181,7 @@ fn a_cache_that_cannot_be_written_costs_time_only() {
 
 #[test]
 fn a_hundred_megabytes_of_garbage_are_refused() {
-    if !facade() {
-        return;
-    }
-    let mut client = start();
+    let Some(mut client) = fresh() else { return };
     run(&mut client, "let kept = 1;").ok();
     let before = memory(client.pid());
     let c = client.connection().clone();
@@ -218,10 +206,7 @@ fn a_hundred_megabytes_of_garbage_are_refused() {
 
 #[test]
 fn two_hundred_updates_arrive_in_order() {
-    if !facade() {
-        return;
-    }
-    let mut client = start();
+    let Some(mut client) = fresh() else { return };
     let code = "use spatialkit::prelude::*;
         { let handle = notebook::DisplayHandle::new(&Bundle::new().text(\"0\"));
           for i in 1..=200 { handle.update(&Bundle::new().text(i.to_string())); } }";
@@ -269,10 +254,7 @@ fn a_long_session_leaves_the_kernel_as_it_was() {
 
 #[test]
 fn training_stops_within_a_second_and_the_slide_survives() {
-    if !facade() {
-        return;
-    }
-    let mut client = start();
+    let Some(mut client) = fresh() else { return };
     let setup = "use spatialkit::prelude::*;
         let mut slide = datasets::synthetic(&Synthetic::default())?;
         let spots = slide.n_obs();";
@@ -298,10 +280,7 @@ fn training_stops_within_a_second_and_the_slide_survives() {
 
 #[test]
 fn a_signal_interrupts_as_a_message_does() {
-    if !facade() {
-        return;
-    }
-    let mut client = start();
+    let Some(mut client) = fresh() else { return };
     let pid = client.pid().to_string();
     run(&mut client, "use spatialkit::prelude::*; let before = 7;").ok();
     let mut sent = false;

@@ -71,7 +71,7 @@ const HELP: [(&str, &str, &str); 12] = [
 
 /// The list of commands as text and as HTML.
 pub fn help() -> (String, String) {
-    let escape = crate::runner::html::escape;
+    let escape = crate::markup::escape;
     let mut text = String::new();
     let mut html = String::from("<table><tbody>");
     for (name, argument, what) in HELP {

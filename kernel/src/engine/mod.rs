@@ -16,7 +16,7 @@ use crate::channel::{Cell, Channel, Values};
 use crate::child;
 use crate::facade::Facade;
 use crate::front;
-use crate::runner::markdown;
+use crate::markup;
 use anyhow::{Context, Result, anyhow};
 use commands::Command as Order;
 use errors::Failure;
@@ -372,7 +372,7 @@ impl Running {
             .map_err(|_| anyhow!("inspection failed"))??;
         Ok(Some(found)
             .filter(|(text, _)| text != "No documentation found")
-            .map(|(text, markdown)| (text, markdown::render(&markdown, &Value::Null))))
+            .map(|(text, markdown)| (text, markup::render(&markdown, &Value::Null))))
     }
 }
 

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 /// The environment variable that names the description.
 pub const FACADE_ENV: &str = "SPATIALKIT_FACADE";
 
-const FORMAT: u32 = 10;
+const FORMAT: u32 = 11;
 
 /// What a session needs to know of the prebuilt library.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub struct Facade {
     /// The linker that came with that compiler, which joins a cell to what is loaded already; the
     /// system's does otherwise, in ten times the time.
     pub linker: Option<PathBuf>,
+    /// The functions that the compiler takes for granted, for that linker.
+    pub builtins: Option<PathBuf>,
     /// The shared standard library of that compiler.
     pub std_library: PathBuf,
     /// The standard library's sources as type inference is shown them, if they are installed.

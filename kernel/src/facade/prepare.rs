@@ -73,12 +73,13 @@ pub fn prepare(workspace: &Path, features: &[String]) -> Result<PathBuf> {
         rustc_version,
         host: host.clone(),
         linker: linker(&std_library, &host),
+        builtins: std_library.parent().and_then(|dir| named(dir, "libcompiler_builtins-", ".rlib")),
         std_metadata,
         std_source: sources,
         std_library,
     };
     write_beside(&path, &serde_json::to_vec(&facade)?)?;
-    forget_old(&root, &stamp);
+    forget_old(&root, &facade);
     Ok(path)
 }
 
@@ -112,7 +113,7 @@ fn std_source(std_library: &Path, root: &Path, version: &str) -> Result<Option<P
         // Calls of closures go by these.
         let mut features = HashSet::from(["fn_traits", "async_fn_traits"].map(str::to_owned));
         for name in STD_CRATES {
-            macro_features(&library.join(name).join("src"), &mut features)?;
+            features.extend(macro_features(&library.join(name).join("src"))?);
         }
         for name in STD_CRATES {
             let (from, to) = (library.join(name).join("src"), mirror.join(name).join("src"));
@@ -220,21 +221,24 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the current folder and the one before it (a running kernel may still use that).
-fn forget_old(root: &Path, current: &str) {
+/// Keeps the current folders and of each kind the one before (a running kernel may still use that).
+fn forget_old(root: &Path, current: &Facade) {
     let Ok(entries) = std::fs::read_dir(root) else {
         return;
     };
-    let mut old: Vec<_> = entries
+    let in_use = |path: &Path| path == current.deps || current.std_source.as_deref() == Some(path);
+    let old = entries
         .flatten()
-        .filter(|e| e.path().is_dir() && e.file_name() != current)
-        .filter(|e| !e.file_name().to_string_lossy().starts_with(STD_FOLDER))
-        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
-        .collect();
-    old.sort();
-    old.pop();
-    for (_, path) in old {
-        let _ = std::fs::remove_dir_all(path);
+        .filter(|e| e.path().is_dir() && !in_use(&e.path()))
+        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())));
+    let (mut std, mut library): (Vec<_>, Vec<_>) =
+        old.partition(|(_, path)| file_name(path).starts_with(STD_FOLDER));
+    for old in [&mut std, &mut library] {
+        old.sort();
+        old.pop();
+        for (_, path) in old {
+            let _ = std::fs::remove_dir_all(path);
+        }
     }
 }
 
@@ -259,19 +263,22 @@ pub fn find_on_path(tool: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(tool)).find(|candidate| candidate.is_file())
 }
 
+/// The file of a folder whose name begins and ends so; the compiler puts a hash between.
+fn named(folder: &Path, start: &str, end: &str) -> Option<PathBuf> {
+    let paths = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let mut paths = paths.filter(|path| {
+        let name = file_name(path);
+        name.starts_with(start) && name.ends_with(end)
+    });
+    paths.next()
+}
+
 fn std_library(rustc: &Path) -> Result<PathBuf> {
     let libdir = output(Command::new(rustc).args(["--print", "target-libdir"]))?;
     let libdir = Path::new(libdir.trim());
-    let entries = std::fs::read_dir(libdir).with_context(|| {
-        format!("cannot read the compiler's library folder {}", libdir.display())
-    })?;
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(&format!("{}std-", std::env::consts::DLL_PREFIX))
-            && name.ends_with(std::env::consts::DLL_SUFFIX)
-        {
-            return Ok(entry.path());
-        }
+    let prefix = format!("{}std-", std::env::consts::DLL_PREFIX);
+    if let Some(path) = named(libdir, &prefix, std::env::consts::DLL_SUFFIX) {
+        return Ok(path);
     }
     bail!("no shared standard library in {}", libdir.display())
 }

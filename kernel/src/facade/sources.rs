@@ -27,40 +27,46 @@ pub(super) enum Of<'a> {
 
 /// The features that macros below a folder may use where they are called: `format!` calls an unstable
 /// function.
-pub(super) fn macro_features(folder: &Path, into: &mut HashSet<String>) -> Result<()> {
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() {
-            macro_features(&path, into)?;
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            let lists = text.split("allow_internal_unstable(").skip(1);
-            for list in lists.filter_map(|rest| rest.split(')').next()) {
-                into.extend(list.split(',').map(|feature| feature.trim().to_owned()));
-            }
+pub(super) fn macro_features(folder: &Path) -> Result<HashSet<String>> {
+    let mut features = HashSet::new();
+    each_source(folder, Path::new(""), &mut |_, text| {
+        let lists = text.split("allow_internal_unstable(").skip(1);
+        for list in lists.filter_map(|rest| rest.split(')').next()) {
+            features.extend(list.split(',').map(|feature| feature.trim().to_owned()));
         }
-    }
-    Ok(())
+        Ok(())
+    })?;
+    Ok(features)
 }
 
 /// Copies the `.rs` files below a folder.
 pub(super) fn copy_signatures(from: &Path, to: &Path, of: Of<'_>) -> Result<()> {
-    std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    each_source(from, Path::new(""), &mut |inside, text| {
+        let copy = to.join(inside);
+        std::fs::create_dir_all(copy.parent().unwrap_or(to))
+            .and_then(|()| std::fs::write(&copy, signatures(text, of)))
+            .with_context(|| format!("cannot write {}", copy.display()))
+    })
+}
+
+/// Calls `with` on each `.rs` file below a folder: where in it the file lies, and its text.
+fn each_source(
+    root: &Path,
+    inside: &Path,
+    with: &mut dyn FnMut(&Path, &str) -> Result<()>,
+) -> Result<()> {
+    let folder = root.join(inside);
     let entries =
-        std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+        std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        let copy = to.join(path.file_name().unwrap_or_default());
+        let inside = inside.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
-            copy_signatures(&path, &copy, of)?;
+            each_source(root, &inside, with)?;
         } else if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            std::fs::write(&copy, signatures(&text, of))
-                .with_context(|| format!("cannot write {}", copy.display()))?;
+            with(&inside, &text)?;
         }
     }
     Ok(())

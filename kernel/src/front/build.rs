@@ -187,17 +187,12 @@ fn blame_the_variable(message: &mut Value) {
 
 /// Makes a library of the object beside it.
 fn link(facade: &Facade, linker: &Path, library: &Path) -> Result<()> {
-    let builtins = facade.std_library.parent().into_iter().flat_map(std::fs::read_dir).flatten();
-    let builtins = builtins.flatten().map(|entry| entry.path()).find(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("libcompiler_builtins-") && name.ends_with(".rlib")
-    });
     let out = Command::new(linker)
         .args(["-flavor", "gnu", "-shared", "-z", "undefs", "-z", "relro", "-z", "now"])
         .args(["--eh-frame-hdr", "--gc-sections", "--threads=1", "-o"])
         .arg(library)
         .arg(library.with_file_name("ctx.o"))
-        .args(builtins)
+        .args(&facade.builtins)
         .output()
         .with_context(|| format!("cannot run the linker {}", linker.display()))?;
     anyhow::ensure!(

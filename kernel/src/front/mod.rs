@@ -7,8 +7,8 @@
 //! description ([`metadata`]). With `:dep`s of the user's the real cargo does the work. How
 //! the generated source is changed on the way is in [`source`].
 //!
-//! Nothing here talks to the kernel; a front's process group is written to a file, so that
-//! an interrupt can end it with all its children.
+//! Only for the compiler that waits ([`ahead`]) does a front talk to the kernel; its process group
+//! is written to a file, so that an interrupt can end it with all its children.
 
 pub mod ahead;
 mod build;

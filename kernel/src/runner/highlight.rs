@@ -1,7 +1,7 @@
 //! Rust source as HTML with a few colours. A scanner, not a parser: what it does not know stays
 //! plain.
 
-use super::html::escape;
+use crate::markup::escape;
 
 const KEYWORDS: &[&str] = &[
     "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern",

@@ -1,8 +1,8 @@
 //! An executed notebook as one self-contained page: no scripts, no network, light and dark.
 
 use super::highlight;
-use super::markdown;
 use super::notebook::{Notebook, joined, overwritten};
+use crate::markup::{escape, render};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ pub fn page(notebook: &Notebook, title: &str) -> String {
     for cell in notebook.cells() {
         match cell["cell_type"].as_str() {
             Some("markdown") => {
-                let html = markdown::render(&joined(&cell["source"]), &cell["attachments"]);
+                let html = render(&joined(&cell["source"]), &cell["attachments"]);
                 let _ = writeln!(body, "<section class=\"md\">{html}</section>");
             }
             Some("code") => code_cell(&mut body, cell),
@@ -91,8 +91,7 @@ fn data(out: &mut String, data: &Value) {
         let image: String = image.split_whitespace().collect();
         let _ = write!(out, "<img alt=\"figure\" src=\"data:{mime};base64,{}\">", escape(&image));
     } else if let Some(markdown) = text("text/markdown") {
-        let _ =
-            write!(out, "<div class=\"md\">{}</div>", markdown::render(&markdown, &Value::Null));
+        let _ = write!(out, "<div class=\"md\">{}</div>", render(&markdown, &Value::Null));
     } else if !data["application/json"].is_null() {
         let pretty = serde_json::to_string_pretty(&data["application/json"]).unwrap_or_default();
         let _ = write!(out, "<pre class=\"txt\">{}</pre>", escape(&pretty));
@@ -104,21 +103,6 @@ fn data(out: &mut String, data: &Value) {
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-/// Text for HTML.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// Splits a text into colours (parameters of SGR sequences) and plain parts.

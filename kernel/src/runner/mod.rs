@@ -6,8 +6,7 @@
 
 pub mod client;
 mod highlight;
-pub mod html;
-pub mod markdown;
+mod html;
 pub mod notebook;
 pub mod parameters;
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use serde_json::Value;
+use spatialkit_kernel::facade::{FACADE_ENV, Facade};
 use spatialkit_kernel::runner::client::{Client, Ended, KernelSpec};
 use spatialkit_kernel::wire::Message;
 use std::path::Path;
@@ -73,12 +74,8 @@ impl Cell {
 pub fn facade() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
-        let there = std::env::var_os("SPATIALKIT_FACADE").is_some()
-            || Path::new(EXE)
-                .ancestors()
-                .skip(1)
-                .take(4)
-                .any(|up| up.join("facade/facade.json").exists());
+        let there =
+            std::env::var_os(FACADE_ENV).is_some() || Facade::path_near(Path::new(EXE)).is_some();
         if !there {
             println!("SKIPPED: no prebuilt library; run `spatialkit-kernel prepare`");
         }
@@ -99,6 +96,11 @@ pub fn start_with(env: &[(&str, &Path)], folder: Option<&Path>) -> Client {
     let mut client = Client::start(&spec, folder).unwrap();
     client.kernel_info().unwrap();
     client
+}
+
+/// A kernel of the test's own.
+pub fn fresh() -> Option<Client> {
+    facade().then(start)
 }
 
 pub fn kernel() -> Option<MutexGuard<'static, Client>> {

@@ -1,10 +1,10 @@
-//! Markdown cells as HTML.
+//! Text and Markdown as HTML.
 
 use base64::Engine;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
 use serde_json::Value;
 
-/// Renders one cell; `attachment:` pictures are put in place. Formulas stay as they are
+/// Renders Markdown; `attachment:` pictures are put in place. Formulas stay as they are
 /// written: a page without scripts cannot set them.
 pub fn render(text: &str, attachments: &Value) -> String {
     let options =
@@ -24,6 +24,21 @@ pub fn render(text: &str, attachments: &Value) -> String {
     });
     let mut out = String::new();
     html::push_html(&mut out, events);
+    out
+}
+
+/// Text for HTML.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
     out
 }
 
