@@ -127,22 +127,10 @@ impl Linear {
     /// Those of the device; shapes that do not fit.
     pub fn forward(&self, x: &Tensor, dropout: Option<Dropout>) -> Result<Tensor> {
         if fused::usable(x) {
-            let op = fused::LinearOp { relu: self.relu, dropout, input_gradient: true };
+            let op = fused::LinearOp { relu: self.relu, dropout };
             return op.apply(x, &self.weight, &self.bias);
         }
         self.plain(x, dropout)
-    }
-
-    /// As [`forward`](Linear::forward) for an input that needs no gradient, which is not computed.
-    ///
-    /// # Errors
-    /// Those of the device; shapes that do not fit.
-    pub fn forward_constant(&self, x: &Tensor, dropout: Option<Dropout>) -> Result<Tensor> {
-        if fused::usable(x) {
-            let op = fused::LinearOp { relu: self.relu, dropout, input_gradient: false };
-            return op.apply(x, &self.weight, &self.bias);
-        }
-        self.plain(&x.detach(), dropout)
     }
 
     /// [`forward`](Linear::forward) in candle's own operations.

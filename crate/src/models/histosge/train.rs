@@ -64,10 +64,12 @@ impl Trainer {
         self.check(batch, target)?;
         if fused::usable(&batch.features) {
             let target = target.contiguous()?;
-            let (loss, gradients) = step(&self.network, batch, &held(&target)?)?;
-            self.finite(loss)?;
-            self.adam.step_blocks(&gradients)?;
-            return Ok(loss);
+            return fused::on_pool(|| {
+                let (loss, gradients) = step(&self.network, batch, &held(&target)?)?;
+                self.finite(loss)?;
+                self.adam.step_blocks(&gradients)?;
+                Ok(loss)
+            });
         }
         let loss = self.network.plain_loss(batch, target)?;
         let value = f64::from(loss.to_scalar::<f32>()?);

@@ -3,7 +3,7 @@
 use super::network::{Batch, Network, NetworkConfig, Step, is_trained};
 use super::step::step;
 use crate::error::{Error, Result};
-use crate::nn::fused::{gradient_tensors, held};
+use crate::nn::fused::{gradient_tensors, held, on_pool};
 use crate::nn::{Adam, AdamConfig, Store};
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
@@ -68,15 +68,17 @@ impl Trainer {
         self.adam.config.learning_rate = learning_rate;
         if self.network.is_fused(batch.features) {
             let target = target.contiguous()?;
-            let found = step(&self.network, batch.features, &held(&target)?, at)?;
-            self.finite(found.loss)?;
-            self.adam.step_blocks(&found.gradients)?;
-            for ((_, norm), columns) in self.network.head.iter().zip(found.statistics) {
-                let tensor = |v: Vec<f32>| Tensor::new(v, &Device::Cpu);
-                let (mean, variance) = (tensor(columns.mean)?, tensor(columns.variance)?);
-                norm.update(&self.store, &mean, &variance, spots)?;
-            }
-            return Ok(found.loss);
+            return on_pool(|| {
+                let found = step(&self.network, batch.features, &held(&target)?, at)?;
+                self.finite(found.loss)?;
+                self.adam.step_blocks(&found.gradients)?;
+                for ((_, norm), columns) in self.network.head.iter().zip(found.statistics) {
+                    let tensor = |v: Vec<f32>| Tensor::new(v, &Device::Cpu);
+                    let (mean, variance) = (tensor(columns.mean)?, tensor(columns.variance)?);
+                    norm.update(&self.store, &mean, &variance, spots)?;
+                }
+                Ok(found.loss)
+            });
         }
         let (output, statistics) = self.network.plain(batch, Some(at))?;
         let loss = (output.genes - target)?.sqr()?.mean_all()?;

@@ -1,12 +1,13 @@
 //! [`Stamgc::fit`]: the whole method on a slide, or on several as one.
 
 use super::super::state::{State, load_weights};
+use super::data::TrainingData;
 use super::graph::spot_graph;
 use super::losses::EpochLoss;
 use super::network::NetworkConfig;
 use super::params::{Clustering, Smoothing, Stamgc};
 use super::result::{StamgcFit, Timings};
-use super::train::{TrainConfig, Trainer, TrainingData};
+use super::train::{TrainConfig, Trainer};
 use crate::anndata::{AnnData, Categorical, Map, Matrix, Sparse, Value, Values};
 use crate::error::{Error, Result};
 use crate::linalg::{PcaSolver, Real, gaussian_smooth, pca};

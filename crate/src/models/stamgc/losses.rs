@@ -1,7 +1,7 @@
 //! STAMGC's loss: reconstruction and the two contrasts, weighted.
 
+use super::data::TrainingData;
 use super::network::{Embeddings, Network};
-use super::train::TrainingData;
 use crate::error::Result;
 use crate::nn::{Pairs, contrastive_loss, neighbour_loss, reconstruction_loss};
 use candle_core::Tensor;

@@ -22,6 +22,7 @@
 //! agree as two seeds of the published code do.
 
 mod consensus;
+mod data;
 mod fit;
 mod fused_step;
 mod graph;
@@ -36,13 +37,14 @@ mod train;
 
 pub use crate::linalg::gaussian_smooth;
 pub use consensus::Consensus;
+pub use data::TrainingData;
 pub use graph::{SpotGraph, spot_graph};
 pub use losses::{EpochLoss, LossTerms, LossWeights, loss_terms};
 pub use network::{Embeddings, Mode, Network, NetworkConfig};
 pub use params::{Clustering, Stamgc};
 pub use presets::Preset;
 pub use result::{StamgcFit, Timings};
-pub use train::{TrainConfig, Trainer, TrainingData};
+pub use train::{TrainConfig, Trainer};
 
 #[cfg(test)]
 mod tests;

@@ -119,17 +119,18 @@ impl Network {
         &self.config
     }
 
-    /// The embeddings. `spread` is P x, expression propagated once over the graph: it does not
-    /// change while the network trains, and dropout comes after the first layer, so this is exact.
+    /// The embeddings of expression `x`.
     ///
     /// # Shapes
     /// `[n, genes]` → twice `[n, out]`.
     ///
     /// # Errors
     /// Those of the device; shapes that do not fit.
-    pub fn forward(&self, p: &Arc<Propagation>, spread: &Tensor, mode: Mode) -> Result<Embeddings> {
-        let first = self.hidden_dropout(mode);
-        let hidden = self.conv1.dense().forward_constant(spread, first)?;
+    pub fn forward(&self, p: &Arc<Propagation>, x: &Tensor, mode: Mode) -> Result<Embeddings> {
+        let mut hidden = self.conv1.forward(p, x)?;
+        if let Some(dropout) = self.hidden_dropout(mode) {
+            hidden = dropout.apply(&hidden)?;
+        }
         let z = self.conv2.forward(p, &hidden)?;
         let mut parts = Vec::with_capacity(self.heads.len());
         for (h, [first, second]) in self.heads.iter().enumerate() {

@@ -1,62 +1,15 @@
 //! Training STAMGC's network on plain arrays, whatever they were made from.
 
 use super::super::state::State;
+use super::data::TrainingData;
 use super::fused_step::fused_step;
 use super::losses::{EpochLoss, LossWeights, loss_terms};
 use super::network::{Embeddings, Mode, Network, NetworkConfig};
 use crate::error::{Error, Result};
-use crate::nn::{Adam, AdamConfig, Adjacency, Pairs, Propagation, Store, fused, to_array};
+use crate::nn::{Adam, AdamConfig, Pairs, Store, fused, to_array};
 use candle_core::{Device, Tensor, Var};
 use indexmap::IndexMap;
 use ndarray::{Array2, ArrayD};
-use std::sync::Arc;
-
-/// What the network is trained on.
-#[derive(Debug, Clone)]
-pub struct TrainingData {
-    /// Expression, `[n, genes]`.
-    pub features: Tensor,
-    /// P · expression, `[n, genes]`.
-    pub spread: Tensor,
-    /// The pruned graph.
-    pub graph: Arc<Adjacency>,
-    /// Its propagation matrix P.
-    pub propagation: Arc<Propagation>,
-    /// A pseudo label for each spot.
-    pub labels: Arc<Vec<u32>>,
-}
-
-impl TrainingData {
-    /// From expression (spots × genes), the pruned graph and pseudo labels.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the numbers of spots differ; those of the device.
-    pub fn new(
-        features: Array2<f32>,
-        graph: Adjacency,
-        labels: Vec<u32>,
-        device: &Device,
-    ) -> Result<Self> {
-        let (n, genes) = features.dim();
-        for (what, found) in [("nodes of the graph", graph.len()), ("labels", labels.len())] {
-            if found != n {
-                return Err(Error::shape(what, n, found));
-            }
-        }
-        let features = features.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
-        let features = Tensor::from_vec(features, (n, genes), &Device::Cpu)?;
-        let propagation = Arc::new(graph.propagation());
-        // On the CPU in any case: done once, sparsely.
-        let spread = propagation.apply(&features)?.to_device(device)?;
-        Ok(TrainingData {
-            features: features.to_device(device)?,
-            spread,
-            graph: Arc::new(graph),
-            propagation,
-            labels: Arc::new(labels),
-        })
-    }
-}
 
 /// How the network is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -160,15 +113,18 @@ impl Trainer {
     /// [`Error::Data`] when the loss is not a number; those of the device.
     pub fn step(&mut self) -> Result<EpochLoss> {
         let mode = Mode::Train { seed: self.config.seed, step: self.adam.steps() as u64 };
-        let TrainConfig { weights, pairs, .. } = &self.config;
+        let TrainConfig { weights, pairs, .. } = self.config;
         if fused::usable(&self.data.features) {
-            let (loss, gradients) = fused_step(&self.network, &self.data, weights, *pairs, mode)?;
-            self.check(&loss)?;
-            self.adam.step_slices(&gradients)?;
-            return Ok(loss);
+            return fused::on_pool(|| {
+                let (network, data) = (&self.network, &self.data);
+                let (loss, gradients) = fused_step(network, data, &weights, pairs, mode)?;
+                self.check(&loss)?;
+                self.adam.step_slices(&gradients)?;
+                Ok(loss)
+            });
         }
-        let embeddings = self.network.forward(&self.data.propagation, &self.data.spread, mode)?;
-        let terms = loss_terms(&self.network, &embeddings, &self.data, weights, *pairs)?;
+        let embeddings = self.network.forward(&self.data.propagation, &self.data.features, mode)?;
+        let terms = loss_terms(&self.network, &embeddings, &self.data, &weights, pairs)?;
         let loss = terms.values()?;
         self.check(&loss)?;
         self.adam.step(&terms.total.backward()?)?;
@@ -193,7 +149,7 @@ impl Trainer {
     /// # Errors
     /// Those of the device.
     pub fn embed(&self) -> Result<Embeddings> {
-        self.network.forward(&self.data.propagation, &self.data.spread, Mode::Eval)
+        self.network.forward(&self.data.propagation, &self.data.features, Mode::Eval)
     }
 
     /// The embedding z without dropout, spots × out.

@@ -17,8 +17,6 @@ pub(crate) struct LinearOp {
     pub relu: bool,
     /// What is dropped after it.
     pub dropout: Option<Dropout>,
-    /// Whether the gradient of x is wanted.
-    pub input_gradient: bool,
 }
 
 impl LinearOp {
@@ -30,8 +28,8 @@ impl LinearOp {
 
 /// What a layer passes back.
 pub(crate) struct LinearGradients {
-    /// Of x, where it was wanted.
-    pub input: Option<Vec<f32>>,
+    /// Of x.
+    pub input: Vec<f32>,
     /// Of W.
     pub weight: Vec<f32>,
     /// Of b.
@@ -103,11 +101,8 @@ impl LinearOp {
             .collect();
         let bias = add_up(&sums, out);
         let weight = dense_weight((n, inner, out), &g, x);
-        let input = self.input_gradient.then(|| {
-            let mut input = vec![0f32; n * inner];
-            dense_back((n, inner, out), &g, w, &mut input);
-            input
-        });
+        let mut input = vec![0f32; n * inner];
+        dense_back((n, inner, out), &g, w, &mut input);
         LinearGradients { input, weight, bias }
     }
 }
@@ -149,9 +144,9 @@ impl CustomOp3 for LinearOp {
         elements!(y, y);
         elements!(gradient, gradient);
         let g = self.backward((n, inner, out), x, w, y, gradient);
-        let input = g.input.map(|g| Tensor::from_vec(g, (n, inner), &Device::Cpu)).transpose()?;
+        let input = Tensor::from_vec(g.input, (n, inner), &Device::Cpu)?;
         let weight = Tensor::from_vec(g.weight, (out, inner), &Device::Cpu)?;
-        Ok((input, Some(weight), Some(Tensor::from_vec(g.bias, out, &Device::Cpu)?)))
+        Ok((Some(input), Some(weight), Some(Tensor::from_vec(g.bias, out, &Device::Cpu)?)))
     }
 }
 

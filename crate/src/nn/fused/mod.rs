@@ -26,6 +26,7 @@ mod reconstruction;
 pub mod schedule;
 pub(crate) mod simd;
 mod similarity;
+mod sparse;
 mod units;
 
 pub(crate) use adam::{adam, adam_blocks};
@@ -49,6 +50,7 @@ pub(crate) use propagate::{
 };
 pub(crate) use reconstruction::{ReconstructionOp, reconstruct};
 pub(crate) use similarity::{ContrastOp, NeighbourOp, contrast, neighbour};
+pub(crate) use sparse::{DENSITY, sparse_dense, sparse_weight};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
@@ -58,6 +60,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Whether the kernels here can work on `x`.
 pub fn usable(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// Does a piece of work on a thread of the pool. From a thread outside of it, every parallel loop in the work would
+/// wake the pool's threads and sleep until they are done.
+pub(crate) fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
 }
 
 /// The elements of a contiguous `f32` storage.

@@ -4,7 +4,7 @@
 
 use super::super::losses::{EXP, SOFTPLUS};
 use super::super::sparse::Adjacency;
-use super::units::{add_scaled, dot, project, unit_row};
+use super::units::{add_scaled, dot, project, to_unit};
 use super::{Threads, mat, matmul, parts, with_scratch};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -51,12 +51,12 @@ impl Groups {
         }
         let mut units = vec![0f32; n * d];
         let mut inverse = vec![0f32; n];
-        units
-            .par_chunks_mut(d.max(1))
-            .zip(&mut inverse)
-            .zip(&order)
-            .with_min_len(64)
-            .for_each(|((unit, inverse), &i)| *inverse = unit_row(&x[i as usize * d..][..d], unit));
+        units.par_chunks_mut(d.max(1)).zip(&mut inverse).zip(&order).with_min_len(64).for_each(
+            |((unit, inverse), &i)| {
+                unit.copy_from_slice(&x[i as usize * d..][..d]);
+                *inverse = to_unit(unit);
+            },
+        );
         let tasks = (0..count).flat_map(|g| {
             let (first, end) = (starts[g], starts[g + 1]);
             (first..end).step_by(ROWS).map(move |k| (g, k..end.min(k + ROWS)))

@@ -1,7 +1,8 @@
 //! Sparse propagation over a graph: P x, and relu(P x + b).
 
+use super::super::linear::Dropout;
 use super::super::sparse::Propagation;
-use super::linear::add_up;
+use super::linear::{add_up, drop_elements};
 use super::simd::{fma, vectorised};
 use super::{elements, output, slice};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor};
@@ -41,25 +42,35 @@ impl PropagateReluOp {
 
 /// P x for a slice of rows of length `d`; also what P passes back, as it is symmetric.
 pub(crate) fn propagate_rows(p: &Propagation, x: &[f32], d: usize) -> Vec<f32> {
-    propagate(p, x, d, |_| {})
+    propagate(p, x, d, |_, _| {})
 }
 
-/// relu(P x + b) for slices.
-pub(crate) fn propagate_relu(p: &Propagation, x: &[f32], bias: &[f32]) -> Vec<f32> {
-    propagate(p, x, bias.len(), |row| {
+/// dropout(relu(P x + b)) for slices.
+pub(crate) fn propagate_relu(
+    p: &Propagation,
+    x: &[f32],
+    bias: &[f32],
+    dropout: Option<Dropout>,
+) -> Vec<f32> {
+    propagate(p, x, bias.len(), |i, row| {
         for (y, &b) in row.iter_mut().zip(bias) {
             *y = (*y + b).max(0.0);
+        }
+        if let Some(dropout) = dropout {
+            drop_elements(dropout, (i * bias.len()) as u64, row);
         }
     })
 }
 
-/// The gradients of x and b through relu(P x + b), from the output y and its gradient.
+/// The gradients of x and b through dropout(relu(P x + b)), from the output y and its gradient.
 pub(crate) fn propagate_relu_back(
     p: &Propagation,
     d: usize,
     y: &[f32],
     gradient: &[f32],
+    dropout: Option<Dropout>,
 ) -> (Vec<f32>, Vec<f32>) {
+    let scale = dropout.map_or(1.0, |d| d.scale());
     let mut g = vec![0f32; y.len()];
     let size = ROWS * d.max(1);
     let sums: Vec<Vec<f32>> = g
@@ -68,7 +79,8 @@ pub(crate) fn propagate_relu_back(
         .map(|(g, (y, gradient))| {
             let mut sum = vec![0f32; d];
             for (i, (g, (&y, &gradient))) in g.iter_mut().zip(y.iter().zip(gradient)).enumerate() {
-                *g = if y > 0.0 { gradient } else { 0.0 };
+                // An output above 0 was neither cut by ReLU nor dropped.
+                *g = if y > 0.0 { gradient * scale } else { 0.0 };
                 sum[i % d] += *g;
             }
             sum
@@ -77,15 +89,20 @@ pub(crate) fn propagate_relu_back(
     (propagate_rows(p, &g, d), add_up(&sums, d))
 }
 
-/// P x, with a function applied to each finished row.
-fn propagate(p: &Propagation, x: &[f32], d: usize, finish: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
+/// P x, with a function applied to the number of each row and the finished row.
+fn propagate(
+    p: &Propagation,
+    x: &[f32],
+    d: usize,
+    finish: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
     let mut y = vec![0f32; p.len() * d];
     y.par_chunks_mut(ROWS * d.max(1)).enumerate().for_each(|(block, rows)| {
         for (r, row) in rows.chunks_exact_mut(d).enumerate() {
             let i = block * ROWS + r;
             let edges = p.indptr[i]..p.indptr[i + 1];
             gather(&p.indices[edges.clone()], &p.weights[edges], x, row);
-            finish(row);
+            finish(i, row);
         }
     });
     y
@@ -139,7 +156,7 @@ impl CustomOp2 for PropagateReluOp {
         if bias.len() != d {
             candle_core::bail!("propagate: {} biases for {d} columns", bias.len());
         }
-        let y = propagate_relu(&self.matrix, slice(x, x_layout)?, bias);
+        let y = propagate_relu(&self.matrix, slice(x, x_layout)?, bias, None);
         Ok(output(y, (n, d)))
     }
 
@@ -153,7 +170,7 @@ impl CustomOp2 for PropagateReluOp {
         let (n, d) = y.dims2()?;
         elements!(y, y);
         elements!(gradient, gradient);
-        let (back, bias) = propagate_relu_back(&self.matrix, d, y, gradient);
+        let (back, bias) = propagate_relu_back(&self.matrix, d, y, gradient, None);
         let back = Tensor::from_vec(back, (n, d), &Device::Cpu)?;
         Ok((Some(back), Some(Tensor::from_vec(bias, d, &Device::Cpu)?)))
     }

@@ -1,7 +1,7 @@
 //! mean (relu(u Wᵀ + b) - x)² with its gradients, tile by tile: the reconstruction, as large as x
 //! itself, is never stored.
 
-use super::schedule::grid;
+use super::schedule::Schedule;
 use super::simd::{LANES, prefetch, vectorised};
 use super::{Threads, elements, lock, mat, matmul, output, slice, transpose, with_scratch};
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
@@ -122,48 +122,33 @@ pub(crate) fn reconstruct(
         .collect();
     let scale = (2.0 / (n as f64 * m as f64)) as f32;
 
-    let mut loss = 0f64;
-    for round in grid(u_blocks.len(), columns.len()) {
-        let parts: Vec<f64> = round
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|(i, j)| {
-                let (rows, cols) = (u_t[i].len() / k, w_t[j].len() / k);
-                let u_rows = &u[i * ROWS * k..][..rows * k];
-                let w_rows = &w[j * COLUMNS * k..][..cols * k];
-                with_scratch(rows * cols, |h| {
-                    // h, and then its gradient, with a spot's genes side by side.
-                    let (a, c) = (mat(&w_t[j], 1, cols), mat(u_rows, 1, k));
-                    matmul((cols, k, rows), h, (1, cols), false, a, c, Threads::One);
-                    let mut column = lock(&columns[j]);
-                    let column = &mut *column;
-                    let mut sum = 0f64;
-                    let of_row = |r: usize| &x[(i * ROWS + r) * m + j * COLUMNS..][..cols];
-                    for (r, h) in h.chunks_exact_mut(cols).enumerate() {
-                        let x = of_row(r);
-                        prefetch(of_row((r + AHEAD).min(rows - 1)));
-                        let b = &b[j * COLUMNS..][..cols];
-                        sum += f64::from(errors(h, b, x, scale, &mut column.bias));
-                    }
-                    let (a, c) = (mat(h, 1, cols), mat(&u_t[i], 1, rows));
-                    matmul(
-                        (cols, rows, k),
-                        &mut column.weight,
-                        (1, cols),
-                        true,
-                        a,
-                        c,
-                        Threads::One,
-                    );
-                    let mut to = lock(&u_blocks[i]);
-                    let (a, c) = (mat(w_rows, 1, k), mat(h, 1, cols));
-                    matmul((k, cols, rows), &mut to, (1, k), true, a, c, Threads::One);
-                    sum
-                })
-            })
-            .collect();
-        loss += parts.iter().sum::<f64>();
-    }
+    let parts = Schedule::grid(u_blocks.len(), columns.len()).run(|i, j| {
+        let (rows, cols) = (u_t[i].len() / k, w_t[j].len() / k);
+        let u_rows = &u[i * ROWS * k..][..rows * k];
+        let w_rows = &w[j * COLUMNS * k..][..cols * k];
+        with_scratch(rows * cols, |h| {
+            // h, and then its gradient, with a spot's genes side by side.
+            let (a, c) = (mat(&w_t[j], 1, cols), mat(u_rows, 1, k));
+            matmul((cols, k, rows), h, (1, cols), false, a, c, Threads::One);
+            let mut column = lock(&columns[j]);
+            let column = &mut *column;
+            let mut sum = 0f64;
+            let of_row = |r: usize| &x[(i * ROWS + r) * m + j * COLUMNS..][..cols];
+            for (r, h) in h.chunks_exact_mut(cols).enumerate() {
+                let x = of_row(r);
+                prefetch(of_row((r + AHEAD).min(rows - 1)));
+                let b = &b[j * COLUMNS..][..cols];
+                sum += f64::from(errors(h, b, x, scale, &mut column.bias));
+            }
+            let (a, c) = (mat(h, 1, cols), mat(&u_t[i], 1, rows));
+            matmul((cols, rows, k), &mut column.weight, (1, cols), true, a, c, Threads::One);
+            let mut to = lock(&u_blocks[i]);
+            let (a, c) = (mat(w_rows, 1, k), mat(h, 1, cols));
+            matmul((k, cols, rows), &mut to, (1, k), true, a, c, Threads::One);
+            sum
+        })
+    });
+    let loss: f64 = parts.iter().sum();
     drop(u_blocks);
 
     let mut weight = vec![0f32; m * k];

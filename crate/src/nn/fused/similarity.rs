@@ -11,6 +11,8 @@ use super::units::{Units, add_scaled, dot};
 use super::{lock, output, slice};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
+use std::borrow::Cow;
+use std::f64::consts::LN_2;
 use std::sync::{Arc, Mutex};
 
 /// The contrastive loss; see [`contrastive_loss`](crate::nn::contrastive_loss).
@@ -186,9 +188,22 @@ pub(crate) fn neighbour(
     if pairs == Pairs::Quadratic {
         return neighbour_linear(x, n, d, graph);
     }
-    let units = Units::new(x, n, d);
+    // A row of zeros has a cosine of 0 with every other, and passes nothing back: where units have died, few are left.
+    let left: Vec<usize> = (0..n).filter(|&i| x[i * d..][..d].iter().any(|&v| v != 0.0)).collect();
+    let m = left.len();
+    let mut place = vec![None; n];
+    left.iter().enumerate().for_each(|(at, &i)| place[i] = Some(at));
+    let rows: Cow<[f32]> = if m == n {
+        x.into()
+    } else {
+        left.iter().flat_map(|&i| &x[i * d..][..d]).copied().collect()
+    };
+    let neighbours =
+        |at: usize| graph.neighbours(left[at]).iter().filter_map(|&j| place[j as usize]);
+
+    let units = Units::new(&rows, m, d);
     let t = units.block;
-    let real: Vec<f32> = (0..units.count * t).map(|i| f32::from(i < n)).collect();
+    let real: Vec<f32> = (0..units.count * t).map(|i| f32::from(i < m)).collect();
     let gradients = units.gradients();
     let parts = units.for_each_tile(|tile| {
         let real = &real[tile.i * t..][..t];
@@ -196,24 +211,27 @@ pub(crate) fn neighbour(
         units.pass_back(&tile, &gradients);
         if tile.i == tile.j { sum } else { 2.0 * sum }
     });
-    let along: Vec<f64> = (0..n)
+    let along: Vec<f64> = (0..m)
         .into_par_iter()
-        .map(|i| {
-            let cosine = |&j: &u32| f64::from(dot(units.row(i), units.row(j as usize)));
-            graph.neighbours(i).iter().map(cosine).sum::<f64>()
-        })
+        .map(|i| neighbours(i).map(|j| f64::from(dot(units.row(i), units.row(j)))).sum::<f64>())
         .collect();
     let entries = n as f64 * n as f64;
-    let loss = (parts.iter().sum::<f64>() - along.iter().sum::<f64>()) / entries;
+    let of_zeros = (entries - m as f64 * m as f64) * LN_2;
+    let loss = (parts.iter().sum::<f64>() + of_zeros - along.iter().sum::<f64>()) / entries;
     // Each pair stands twice in the sum, as (i, j) and as (j, i).
     let weight = (2.0 / entries) as f32;
     let gradient = units.finish(gradients, |i, g| {
-        for &j in graph.neighbours(i) {
-            add_scaled(-1.0, units.row(j as usize), g);
-        }
+        neighbours(i).for_each(|j| add_scaled(-1.0, units.row(j), g));
         g.iter_mut().for_each(|g| *g *= weight);
     });
-    (loss, gradient)
+    if m == n {
+        return (loss, gradient);
+    }
+    let mut all = vec![0f32; n * d];
+    for (row, &i) in gradient.chunks_exact(d).zip(&left) {
+        all[i * d..][..d].copy_from_slice(row);
+    }
+    (loss, all)
 }
 
 fn add(sum: &mut [f64], part: &[f32]) {

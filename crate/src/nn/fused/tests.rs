@@ -1,7 +1,7 @@
 //! The kernels that work on slices against plain arithmetic in `f64`.
 
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::linalg::{Csr, same_with_any_threads};
 use crate::rng::Rng;
 
 fn random(n: usize, seed: u64) -> Vec<f32> {
@@ -61,6 +61,36 @@ fn dense_layers_equal_the_plain_sum_for_any_sizes_and_threads() {
             })
             .collect();
         close(&dx, &expected, 1e-5);
+    }
+}
+
+#[test]
+fn sparse_products_equal_the_plain_sum_for_any_sizes_and_threads() {
+    // Parts of panels and of tasks; every fifth row is empty.
+    for (n, inner, out) in [(1, 1, 1), (5, 7, 3), (130, 40, 33), (300, 150, 128)] {
+        let mut rng = Rng::new(n as u64);
+        let stored = |i: usize, rng: &mut Rng| i / inner % 5 != 3 && rng.uniform() < 0.2;
+        let x: Vec<f32> = (0..n * inner)
+            .map(|i| if stored(i, &mut rng) { rng.normal() as f32 } else { 0.0 })
+            .collect();
+        let dense = ndarray::Array2::from_shape_vec((n, inner), x.clone()).unwrap();
+        let csr = Csr::<f32>::of(&dense.into());
+        let (w, g) = (random(out * inner, 2), random(n * out, 3));
+        let expected: Vec<f64> = (0..n * out)
+            .map(|i| {
+                let (r, c) = (i / out, i % out);
+                (0..inner).map(|k| f64::from(x[r * inner + k]) * f64::from(w[c * inner + k])).sum()
+            })
+            .collect();
+        close(&same_with_any_threads(|| sparse_dense(&csr, &w, out)), &expected, 1e-5);
+        let expected: Vec<f64> = (0..out * inner)
+            .map(|i| {
+                let (c, k) = (i / inner, i % inner);
+                (0..n).map(|r| f64::from(x[r * inner + k]) * f64::from(g[r * out + c])).sum()
+            })
+            .collect();
+        let turned = csr.transpose();
+        close(&same_with_any_threads(|| sparse_weight(&turned, &g, out)), &expected, 1e-5);
     }
 }
 

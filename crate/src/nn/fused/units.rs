@@ -1,6 +1,6 @@
 //! Unit rows in blocks, the products of two blocks, and the gradients that flow back to the rows.
 
-use super::schedule::tournament;
+use super::schedule::Schedule;
 use super::simd::{LANES, fma, vectorised};
 use super::{Threads, lock, mat, matmul, transpose, with_scratch};
 use rayon::prelude::*;
@@ -9,14 +9,20 @@ use std::sync::Mutex;
 /// Rows of a block at most: four panels of the AVX-512 product, and a tile of block × block that
 /// fits in the second-level cache.
 const BLOCK: usize = 192;
+/// Rows that one task searches for columns that are alive.
+const ALIVE_ROWS: usize = 512;
 
 /// Rows divided by their length, cut into blocks, each stored both ways round so that no product
-/// has to rearrange its operands.
+/// has to rearrange its operands. Columns that are 0 in every row, which units that have died
+/// leave, add nothing to any product and receive no gradient: they are left out.
 pub(super) struct Units {
     /// Number of rows.
     pub n: usize,
     /// Length of a row.
     pub d: usize,
+    /// The columns of the data that are here, of `width` that it has.
+    alive: Vec<usize>,
+    width: usize,
     /// Rows of a block; the last block is filled up with zeros.
     pub block: usize,
     /// Number of blocks.
@@ -52,7 +58,9 @@ pub(super) struct Gradients {
 
 impl Units {
     /// From `n` rows of length `d`.
-    pub fn new(x: &[f32], n: usize, d: usize) -> Self {
+    pub fn new(x: &[f32], n: usize, width: usize) -> Self {
+        let alive = alive(x, width);
+        let d = alive.len();
         let block = BLOCK.min(n.next_multiple_of(LANES)).max(LANES);
         let count = n.div_ceil(block);
         let mut rows = vec![0f32; count * block * d];
@@ -60,16 +68,20 @@ impl Units {
         let size = d.max(1);
         rows[..n * d]
             .par_chunks_mut(size)
-            .zip(x.par_chunks(size))
+            .zip(x.par_chunks(width.max(1)))
             .zip(&mut inverse)
-            .for_each(|((unit, x), inverse)| *inverse = unit_row(x, unit));
+            .with_min_len(64)
+            .for_each(|((unit, x), inverse)| {
+                unit.iter_mut().zip(&alive).for_each(|(u, &c)| *u = x[c]);
+                *inverse = to_unit(unit);
+            });
         let mut columns = vec![0f32; rows.len()];
         let size = (block * d).max(1);
         columns
             .par_chunks_mut(size)
             .zip(rows.par_chunks(size))
             .for_each(|(columns, rows)| transpose(rows, block, d, columns, block));
-        Units { n, d, block, count, rows, columns, inverse }
+        Units { n, d, alive, width, block, count, rows, columns, inverse }
     }
 
     /// How many rows of block `b` are real.
@@ -90,22 +102,17 @@ impl Units {
         &self.columns[b * self.block * self.d..][..self.block * self.d]
     }
 
-    /// Calls `f` with every tile on or above the diagonal, threaded, in such an order that tiles
+    /// Calls `f` with every tile on or above the diagonal, threaded; tiles
     /// in flight share no block. Returns what it returned, in that order.
     pub fn for_each_tile<R: Send>(&self, f: impl Fn(Tile) -> R + Sync) -> Vec<R> {
-        let mut all = Vec::with_capacity(self.count * (self.count + 1) / 2);
         let (t, d) = (self.block, self.d);
-        for round in tournament(self.count) {
-            let results = round.into_par_iter().with_max_len(1).map(|(i, j)| {
-                with_scratch(t * t, |values| {
-                    let (a, b) = (mat(self.block_columns(i), 1, t), mat(self.block_rows(j), 1, d));
-                    matmul((t, d, t), values, (1, t), false, a, b, Threads::One);
-                    f(Tile { i, j, values })
-                })
-            });
-            all.par_extend(results);
-        }
-        all
+        Schedule::tournament(self.count).run(|i, j| {
+            with_scratch(t * t, |values| {
+                let (a, b) = (mat(self.block_columns(i), 1, t), mat(self.block_rows(j), 1, d));
+                matmul((t, d, t), values, (1, t), false, a, b, Threads::One);
+                f(Tile { i, j, values })
+            })
+        })
     }
 
     /// No gradients yet.
@@ -138,18 +145,20 @@ impl Units {
         gradients: Gradients,
         edges: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Vec<f32> {
-        let (n, d, t) = (self.n, self.d, self.block);
-        let mut out = vec![0f32; n * d];
-        out.par_chunks_mut((t * d).max(1)).zip(gradients.blocks).enumerate().for_each(
+        let (d, t, width) = (self.d, self.block, self.width);
+        let mut out = vec![0f32; self.n * width];
+        out.par_chunks_mut((t * width).max(1)).zip(gradients.blocks).enumerate().for_each(
             |(b, (out, received))| {
                 let received = received.into_inner().unwrap_or_else(|e| e.into_inner());
-                for (r, g) in out.chunks_exact_mut(d).enumerate() {
+                let mut g = vec![0f32; d];
+                for (r, out) in out.chunks_exact_mut(width).enumerate() {
                     let i = b * t + r;
                     for (k, g) in g.iter_mut().enumerate() {
                         *g = received.rows[r * d + k] + received.columns[k * t + r];
                     }
-                    edges(i, g);
-                    project(self.row(i), self.inverse[i], g);
+                    edges(i, &mut g);
+                    project(self.row(i), self.inverse[i], &mut g);
+                    self.alive.iter().zip(&g).for_each(|(&c, &g)| out[c] = g);
                 }
             },
         );
@@ -157,16 +166,32 @@ impl Units {
     }
 }
 
-/// Writes x / |x| and returns 1 / |x|; zeros for a row without length.
-pub(super) fn unit_row(x: &[f32], unit: &mut [f32]) -> f32 {
-    let length = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+/// The columns in which some row is not 0, or the first where none is.
+fn alive(x: &[f32], width: usize) -> Vec<usize> {
+    let of_rows = |mut any: Vec<bool>, rows: &[f32]| {
+        for row in rows.chunks_exact(width) {
+            any.iter_mut().zip(row).for_each(|(any, &v)| *any |= v != 0.0);
+        }
+        any
+    };
+    let none = || vec![false; width];
+    let any =
+        x.par_chunks((ALIVE_ROWS * width).max(1)).fold(none, of_rows).reduce(none, |mut a, b| {
+            a.iter_mut().zip(b).for_each(|(a, b)| *a |= b);
+            a
+        });
+    let alive: Vec<usize> = (0..width).filter(|&c| any[c]).collect();
+    if alive.is_empty() { (0..width.min(1)).collect() } else { alive }
+}
+
+/// Divides a row by its length and returns 1 / length; zeros for a row without length.
+pub(super) fn to_unit(row: &mut [f32]) -> f32 {
+    let length = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
     if length <= 1e-12 {
-        unit.fill(0.0);
+        row.fill(0.0);
         return 0.0;
     }
-    for (u, &x) in unit.iter_mut().zip(x) {
-        *u = (f64::from(x) / length) as f32;
-    }
+    row.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
     (1.0 / length) as f32
 }
 
