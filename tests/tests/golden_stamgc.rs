@@ -121,7 +121,7 @@ fn forward_losses_and_every_gradient_match_a2() {
     let p = data.propagation.apply(&identity).unwrap();
     compare("propagation", flat(&p), g.vec("out.gcn_propagation"), abs(2e-5));
 
-    let e = t.network().forward(&data.propagation, &data.spread, Mode::Eval).unwrap();
+    let e = t.network().forward(&data.propagation, &data.features, Mode::Eval).unwrap();
     compare("z", flat(&e.z), g.vec("out.z"), abs(2e-5));
     compare("mhp", flat(&e.fused), g.vec("out.mhp"), abs(2e-5));
     let h = t.network().reconstruct(&data.propagation, &e.z).unwrap();
