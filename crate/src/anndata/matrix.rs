@@ -190,19 +190,11 @@ impl Matrix {
             }
             Matrix::Csc(m) => m.to_other_axis(m.nrows),
             Matrix::Dense(m) => {
-                let mut indptr = vec![0];
-                let mut indices = Vec::new();
+                let (indptr, indices);
                 let values = same_type!(&m.values, v => {
-                    let mut out = Vec::new();
-                    for r in 0..m.nrows {
-                        let row = v[r * m.ncols..(r + 1) * m.ncols].iter().enumerate();
-                        for (c, &x) in row.filter(|(_, x)| is_stored(*x)) {
-                            indices.push(c as u32);
-                            out.push(x);
-                        }
-                        indptr.push(out.len());
-                    }
-                    out
+                    let stored = stored_by_rows(v, (m.nrows, m.ncols));
+                    (indptr, indices) = (stored.0, stored.1);
+                    stored.2
                 });
                 Sparse { nrows: m.nrows, ncols: m.ncols, indptr, indices, values }
             }
@@ -300,6 +292,23 @@ impl Matrix {
         }
         out
     }
+}
+
+/// What a sparse matrix stores of a dense one: where each row starts, and columns and values of the elements.
+pub(crate) fn stored_by_rows<T: Copy + Default + PartialEq>(
+    values: &[T],
+    (nrows, ncols): (usize, usize),
+) -> (Vec<usize>, Vec<u32>, Vec<T>) {
+    let (mut indptr, mut indices, mut stored) = (vec![0], Vec::new(), Vec::new());
+    for r in 0..nrows {
+        let row = values[r * ncols..(r + 1) * ncols].iter().enumerate();
+        for (c, &x) in row.filter(|(_, x)| is_stored(*x)) {
+            indices.push(c as u32);
+            stored.push(x);
+        }
+        indptr.push(stored.len());
+    }
+    (indptr, indices, stored)
 }
 
 /// Whether a sparse matrix stores it: everything but 0 (and `false`).

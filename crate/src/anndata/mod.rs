@@ -23,6 +23,7 @@ mod values;
 pub use concat::{Concat, Merge};
 pub use frame::{Categorical, Column, Frame};
 pub use join::{How, Joined};
+pub(crate) use matrix::stored_by_rows;
 pub use matrix::{Dense, Matrix, Sparse};
 pub use mudata::MuData;
 pub use select::Select;

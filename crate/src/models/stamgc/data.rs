@@ -1,10 +1,11 @@
 //! What the network is trained on, and the products with it.
 
+use crate::anndata::stored_by_rows;
 use crate::error::{Error, Result};
 use crate::linalg::Csr;
 use crate::nn::{Adjacency, Propagation, fused};
 use candle_core::{Device, Tensor};
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use std::sync::Arc;
 
 /// What the network is trained on.
@@ -39,14 +40,14 @@ impl TrainingData {
                 return Err(Error::shape(what, n, found));
             }
         }
-        let sparse = if device.is_cpu() { both_ways(features.view()).map(Arc::new) } else { None };
         let features = features.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
+        let sparse = if device.is_cpu() { both_ways(&features, (n, genes)) } else { None };
         Ok(TrainingData {
             features: Tensor::from_vec(features, (n, genes), device)?,
             propagation: Arc::new(graph.propagation()),
             graph: Arc::new(graph),
             labels: Arc::new(labels),
-            sparse,
+            sparse: sparse.map(Arc::new),
         })
     }
 
@@ -74,25 +75,13 @@ impl TrainingData {
 }
 
 /// Expression by spots and by genes, where most of it is 0.
-fn both_ways(x: ArrayView2<f32>) -> Option<[Csr<f32>; 2]> {
+fn both_ways(x: &[f32], (nrows, ncols): (usize, usize)) -> Option<[Csr<f32>; 2]> {
     let stored = x.iter().filter(|&&v| v != 0.0).count();
     if stored as f64 > fused::DENSITY * x.len() as f64 {
         return None;
     }
-    let mut rows = Csr {
-        nrows: x.nrows(),
-        ncols: x.ncols(),
-        indptr: vec![0],
-        indices: Vec::with_capacity(stored),
-        values: Vec::with_capacity(stored),
-    };
-    for row in x.rows() {
-        for (gene, &v) in row.iter().enumerate().filter(|(_, v)| **v != 0.0) {
-            rows.indices.push(gene as u32);
-            rows.values.push(v);
-        }
-        rows.indptr.push(rows.indices.len());
-    }
+    let (indptr, indices, values) = stored_by_rows(x, (nrows, ncols));
+    let rows = Csr { nrows, ncols, indptr, indices, values };
     let columns = rows.transpose();
     Some([rows, columns])
 }

@@ -9,8 +9,8 @@ use super::losses::{EpochLoss, LossWeights};
 use super::network::{Mode, Network};
 use crate::error::Result;
 use crate::nn::fused::{
-    LinearGradients, LinearOp, contrast, elements, neighbour, propagate_relu, propagate_relu_back,
-    propagate_rows, reconstruct,
+    Activation, LinearGradients, LinearOp, contrast, dense, dense_back, dense_weight, elements,
+    neighbour, propagate_relu, propagate_relu_back, propagate_rows, reconstruct,
 };
 use crate::nn::{Dropout, Linear, Pairs};
 use indexmap::IndexMap;
@@ -38,11 +38,11 @@ pub(super) fn fused_step(
     elements!(conv1_weight, network.conv1.weight);
     elements!(conv1_bias, network.conv1.bias);
     let h = propagate_relu(p, &data.product(conv1_weight, hidden)?, conv1_bias, hidden_dropout);
-    // The bias of the second convolution comes after propagation.
-    let no_bias = network.conv2.bias.zeros_like()?;
-    let conv2 = Layer::new(Linear::from_parts(network.conv2.weight.clone(), no_bias), None);
+    elements!(conv2_weight, network.conv2.weight);
     elements!(conv2_bias, network.conv2.bias);
-    let z = propagate_relu(p, &conv2.forward(n, &h)?, conv2_bias, None);
+    let mut product = vec![0f32; n * out];
+    dense((n, hidden, out), &h, conv2_weight, None, Activation::None, &mut product);
+    let z = propagate_relu(p, &product, conv2_bias, None);
     let mut heads = Vec::with_capacity(config.heads);
     let mut joined = vec![0f32; n * config.heads * head_dim];
     for (i, [first, second]) in network.heads.iter().enumerate() {
@@ -75,20 +75,17 @@ pub(super) fn fused_step(
 
     // Backward.
     let mut gradients = Gradients::new();
-    let mut record = |name: &str, weight: &str, g: LinearGradients| {
-        gradients.insert(format!("{name}.{weight}"), g.weight);
-        gradients.insert(format!("{name}.bias"), g.bias);
-        g.input
+    let mut record = |name: &str, kind: &str, weight: Vec<f32>, bias: Vec<f32>| {
+        gradients.insert(format!("{name}.{kind}"), weight);
+        gradients.insert(format!("{name}.bias"), bias);
     };
-    let of_decoder = LinearGradients {
-        input: Vec::new(),
-        weight: scaled(from_rec.weight, alpha),
-        bias: scaled(from_rec.bias, alpha),
-    };
-    record("decoder", "lin.weight", of_decoder);
+    let (weight, bias) = (scaled(from_rec.weight, alpha), scaled(from_rec.bias, alpha));
+    record("decoder", "lin.weight", weight, bias);
     let mut of_fused = scaled(from_nei, gamma);
     if let (Some(layer), Some(y)) = (&merge, &merged) {
-        of_fused = record("mhp.WO.0", "weight", layer.backward(n, &joined, y, &of_fused)?);
+        let back = layer.backward(n, &joined, y, &of_fused)?;
+        record("mhp.WO.0", "weight", back.weight, back.bias);
+        of_fused = back.input;
     }
     let mut of_z = scaled(from_con, beta);
     add(&mut of_z, alpha, &propagate_rows(p, &from_rec.u, out));
@@ -96,17 +93,17 @@ pub(super) fn fused_step(
         let of_outer = part(&of_fused, n, head_dim, i, config.heads);
         let outer = part(&joined, n, head_dim, i, config.heads);
         let back = second.backward(n, inner, &outer, &of_outer)?;
-        let of_inner = record(&format!("mhp.heads.{i}.3"), "weight", back);
-        let back = first.backward(n, &z, inner, &of_inner)?;
-        add(&mut of_z, 1.0, &record(&format!("mhp.heads.{i}.0"), "weight", back));
+        record(&format!("mhp.heads.{i}.3"), "weight", back.weight, back.bias);
+        let back = first.backward(n, &z, inner, &back.input)?;
+        record(&format!("mhp.heads.{i}.0"), "weight", back.weight, back.bias);
+        add(&mut of_z, 1.0, &back.input);
     }
-    let (of_product, of_bias) = propagate_relu_back(p, out, &z, &of_z, None);
-    let mut back = conv2.backward(n, &h, &[], &of_product)?;
-    back.bias = of_bias;
-    let of_h = record("conv2", "lin.weight", back);
+    let (of_product, bias) = propagate_relu_back(p, out, &z, &of_z, None);
+    record("conv2", "lin.weight", dense_weight((n, hidden, out), &of_product, &h), bias);
+    let mut of_h = vec![0f32; n * hidden];
+    dense_back((n, hidden, out), &of_product, conv2_weight, &mut of_h);
     let (of_product, bias) = propagate_relu_back(p, hidden, &h, &of_h, hidden_dropout);
-    let weight = data.weight_gradient(&of_product, hidden)?;
-    record("conv1", "lin.weight", LinearGradients { input: Vec::new(), weight, bias });
+    record("conv1", "lin.weight", data.weight_gradient(&of_product, hidden)?, bias);
     Ok((loss, gradients))
 }
 
@@ -129,7 +126,7 @@ impl Layer {
         Ok(self.op.forward((n, inner, out), x, w, b))
     }
 
-    /// From input, output and the output's gradient; without ReLU the output is not looked at.
+    /// From input, output and the output's gradient.
     fn backward(&self, n: usize, x: &[f32], y: &[f32], g: &[f32]) -> Result<LinearGradients> {
         let (out, inner) = self.layer.weight.dims2()?;
         elements!(w, self.layer.weight);

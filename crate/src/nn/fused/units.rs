@@ -102,8 +102,8 @@ impl Units {
         &self.columns[b * self.block * self.d..][..self.block * self.d]
     }
 
-    /// Calls `f` with every tile on or above the diagonal, threaded; tiles
-    /// in flight share no block. Returns what it returned, in that order.
+    /// Calls `f` with every tile on or above the diagonal, threaded; tiles in flight share no block.
+    /// Returns what it returned, in the order of the [`Schedule`].
     pub fn for_each_tile<R: Send>(&self, f: impl Fn(Tile) -> R + Sync) -> Vec<R> {
         let (t, d) = (self.block, self.d);
         Schedule::tournament(self.count).run(|i, j| {
