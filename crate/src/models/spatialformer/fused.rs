@@ -4,11 +4,12 @@ use super::network::{AttentionBlock, ConvBlock, SpatialFormer, Tail};
 use super::plain::BATCH_EPSILON;
 use super::sequences::Sequences;
 use crate::error::Result;
-use crate::nn::LayerNorm;
 use crate::nn::fused::{
     Activation, Convolution, Norm, add_then_norm, dense, held, layer_norm, times_silu, transposed,
 };
+use crate::nn::{LayerNorm, Linear};
 use crate::progress::check_interrupt;
+use candle_core::Tensor;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -21,32 +22,62 @@ pub(super) enum Keep {
     All,
 }
 
+/// What multiplies the rows of a pass with the weights of its layers.
+pub(super) trait Products {
+    /// Writes x Wᵀ + bias into `y`.
+    fn product(
+        &mut self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        x: &[f32],
+        y: &mut [f32],
+    ) -> Result<()>;
+
+    /// Writes (a + bias) · SiLU(b + bias) into `y`, where [a | b] is x Wᵀ; there is room for that in `wide`.
+    fn gated(&mut self, layer: &Linear, x: &[f32], wide: &mut [f32], y: &mut [f32]) -> Result<()> {
+        let (out, inner) = layer.weight.dims2()?;
+        let wide = &mut wide[..x.len() / inner * out];
+        self.product(&layer.weight, None, x, wide)?;
+        times_silu(wide, &held(&layer.bias)?, out / 2, y);
+        Ok(())
+    }
+}
+
+/// Products of `f32`.
+pub(super) struct Exact;
+
+impl Products for Exact {
+    fn product(
+        &mut self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        x: &[f32],
+        y: &mut [f32],
+    ) -> Result<()> {
+        let (out, inner) = weight.dims2()?;
+        let (weight, bias) = (held(weight)?, bias.map(held).transpose()?);
+        dense((x.len() / inner, inner, out), x, &weight, bias.as_deref(), Activation::None, y);
+        Ok(())
+    }
+}
+
 /// The hidden states after the last layer: rows of `dim` numbers.
 pub(super) fn hidden(model: &SpatialFormer, batch: &Sequences, keep: Keep) -> Result<Vec<f32>> {
-    let dim = model.config.dim;
-    let spans = batch.spans();
-    let tokens = batch.n_tokens();
-    let mut pass = Pass {
-        model,
-        spans: &spans,
-        slopes: model.config.slopes(),
-        x: embedded(model, batch)?,
-        wide: vec![0f32; tokens * 4 * dim],
-        half: vec![0f32; tokens * 2 * dim],
-        update: vec![0f32; tokens * dim],
-    };
-    for (i, layer) in model.layers.iter().enumerate() {
-        check_interrupt()?;
-        pass.conv(&layer.conv)?;
-        // Of the last block nothing but the first token's row is wanted.
-        let last = i + 1 == model.layers.len();
-        pass.attention(&layer.attention, if last { keep } else { Keep::All })?;
+    let (spans, mut room) = (batch.spans(), Room::default());
+    let mut pass = Pass::new(model, &spans, embedded(model, batch)?, &mut room, Exact);
+    for block in 0..blocks(model) {
+        pass.block(block, keep)?;
     }
     Ok(pass.x)
 }
 
+/// Number of blocks: two of each layer.
+pub(super) fn blocks(model: &SpatialFormer) -> usize {
+    2 * model.layers.len()
+}
+
 /// The normalised sums of the three embeddings.
-fn embedded(model: &SpatialFormer, batch: &Sequences) -> Result<Vec<f32>> {
+pub(super) fn embedded(model: &SpatialFormer, batch: &Sequences) -> Result<Vec<f32>> {
     let dim = model.config.dim;
     let mut sum = vec![0f32; batch.n_tokens() * dim];
     let (tokens, kinds) = (held(&model.embeddings)?, held(&model.kinds)?);
@@ -69,13 +100,9 @@ fn embedded(model: &SpatialFormer, batch: &Sequences) -> Result<Vec<f32>> {
     Ok(x)
 }
 
-/// The state between two blocks, and room for what a block computes.
-struct Pass<'a> {
-    model: &'a SpatialFormer,
-    spans: &'a [Range<usize>],
-    slopes: Vec<f32>,
-    /// The tokens.
-    x: Vec<f32>,
+/// Room for what a block computes, used again from block to block.
+#[derive(Default)]
+pub(super) struct Room {
     /// What a first layer makes.
     wide: Vec<f32>,
     /// What a last layer takes.
@@ -84,14 +111,50 @@ struct Pass<'a> {
     update: Vec<f32>,
 }
 
-impl Pass<'_> {
+/// The state between two blocks.
+pub(super) struct Pass<'a, P> {
+    model: &'a SpatialFormer,
+    spans: &'a [Range<usize>],
+    slopes: Vec<f32>,
+    /// The tokens.
+    pub x: Vec<f32>,
+    room: &'a mut Room,
+    products: P,
+}
+
+impl<'a, P: Products> Pass<'a, P> {
+    /// A pass of the tokens `x` of the sequences at `spans`.
+    pub fn new(
+        model: &'a SpatialFormer,
+        spans: &'a [Range<usize>],
+        x: Vec<f32>,
+        room: &'a mut Room,
+        products: P,
+    ) -> Self {
+        for (part, width) in [(&mut room.wide, 4), (&mut room.half, 2), (&mut room.update, 1)] {
+            if part.len() < width * x.len() {
+                part.resize(width * x.len(), 0.0);
+            }
+        }
+        Pass { model, spans, slopes: model.config.slopes(), x, room, products }
+    }
+
+    /// A block: the convolution of a layer or its attention. Of the last one the first token's row may be all that is
+    /// wanted.
+    pub fn block(&mut self, block: usize, keep: Keep) -> Result<()> {
+        check_interrupt()?;
+        let (layer, last) = (&self.model.layers[block / 2], block + 1 == blocks(self.model));
+        match block % 2 {
+            0 => self.conv(&layer.conv),
+            _ => self.attention(&layer.attention, if last { keep } else { Keep::All }),
+        }
+    }
+
     fn conv(&mut self, block: &ConvBlock) -> Result<()> {
         let d = self.model.config.dim;
         let n = self.x.len() / d;
-        let expand = held(&block.expand.weight)?;
-        dense((n, d, 2 * d), &self.x, &expand, None, Activation::None, &mut self.wide[..n * 2 * d]);
-        let (gated, rest) = self.half.split_at_mut(n * d);
-        times_silu(&self.wide[..n * 2 * d], &held(&block.expand.bias)?, d, gated);
+        let (gated, rest) = self.room.half.split_at_mut(n * d);
+        self.products.gated(&block.expand, &self.x, &mut self.room.wide, gated)?;
 
         // The normalisation by running statistics is part of the convolution.
         let (weight, bias) = (held(&block.norm.weight)?, held(&block.norm.bias)?);
@@ -105,8 +168,8 @@ impl Pass<'_> {
         let convolved = &mut rest[..n * d];
         conv.forward(self.spans, gated, convolved);
 
-        let project = held(&block.project.weight)?;
-        dense((n, d, d), convolved, &project, None, Activation::None, &mut self.update[..n * d]);
+        let update = &mut self.room.update[..n * d];
+        self.products.product(&block.project.weight, None, convolved, update)?;
         self.tail(&block.tail, &block.project.bias)
     }
 
@@ -114,9 +177,8 @@ impl Pass<'_> {
         let config = &self.model.config;
         let d = config.dim;
         let n = self.x.len() / d;
-        let (w, b) = (held(&block.qkv.weight)?, held(&block.qkv.bias)?);
-        let qkv = &mut self.wide[..n * 3 * d];
-        dense((n, d, 3 * d), &self.x, &w, Some(&b), Activation::None, qkv);
+        let qkv = &mut self.room.wide[..n * 3 * d];
+        self.products.product(&block.qkv.weight, Some(&block.qkv.bias), &self.x, qkv)?;
         let heads = config.distant_heads(&self.slopes);
         let (n, rows) = match keep {
             Keep::All => (n, usize::MAX),
@@ -126,25 +188,22 @@ impl Pass<'_> {
                 (self.spans.len(), 1)
             }
         };
-        let attended = &mut self.half[..n * d];
+        let attended = &mut self.room.half[..n * d];
         heads.forward(self.spans, rows, qkv, attended);
-        let project = held(&block.project.weight)?;
-        dense((n, d, d), attended, &project, None, Activation::None, &mut self.update[..n * d]);
+        let update = &mut self.room.update[..n * d];
+        self.products.product(&block.project.weight, None, attended, update)?;
         self.tail(&block.tail, &block.project.bias)
     }
 
     /// From what a block makes of the tokens to the tokens behind it.
-    fn tail(&mut self, tail: &Tail, bias: &candle_core::Tensor) -> Result<()> {
+    fn tail(&mut self, tail: &Tail, bias: &Tensor) -> Result<()> {
         let d = self.model.config.dim;
         let n = self.x.len() / d;
         self.add(n, &tail.scale, bias, &tail.norm1)?;
-        let first = held(&tail.first.weight)?;
-        let wide = &mut self.wide[..n * 4 * d];
-        dense((n, d, 4 * d), &self.x, &first, None, Activation::None, wide);
-        let half = &mut self.half[..n * 2 * d];
-        times_silu(wide, &held(&tail.first.bias)?, 2 * d, half);
-        let second = held(&tail.second.weight)?;
-        dense((n, 2 * d, d), half, &second, None, Activation::None, &mut self.update[..n * d]);
+        let half = &mut self.room.half[..n * 2 * d];
+        self.products.gated(&tail.first, &self.x, &mut self.room.wide, half)?;
+        let update = &mut self.room.update[..n * d];
+        self.products.product(&tail.second.weight, None, half, update)?;
         self.add(n, &tail.mlp_scale, &tail.second.bias, &tail.norm2)
     }
 
@@ -153,7 +212,7 @@ impl Pass<'_> {
         &mut self,
         n: usize,
         scale: &super::network::Affine,
-        bias: &candle_core::Tensor,
+        bias: &Tensor,
         layer: &LayerNorm,
     ) -> Result<()> {
         let d = self.model.config.dim;
@@ -161,7 +220,7 @@ impl Pass<'_> {
         let shift: Vec<f32> = (0..d).map(|c| factor[c] * bias[c] + shift[c]).collect();
         let (weight, bias) = (held(&layer.weight)?, held(&layer.bias)?);
         let norm = norm(layer, &weight, &bias);
-        add_then_norm(&mut self.x, &self.update[..n * d], &factor, &shift, norm);
+        add_then_norm(&mut self.x, &self.room.update[..n * d], &factor, &shift, norm);
         Ok(())
     }
 }

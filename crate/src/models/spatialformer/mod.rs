@@ -18,6 +18,8 @@
 
 mod check;
 mod config;
+#[cfg(target_arch = "x86_64")]
+mod deletions;
 mod embed;
 mod fused;
 mod gene_pairs;

@@ -45,7 +45,7 @@ impl SpatialFormer {
         Array2::from_shape_vec((n, dim), rows).map_err(|e| Error::data("states", e.to_string()))
     }
 
-    fn check_tokens(&self, batch: &Sequences) -> Result<()> {
+    pub(super) fn check_tokens(&self, batch: &Sequences) -> Result<()> {
         match batch.tokens.iter().find(|t| **t as usize >= self.config.tokens) {
             Some(token) => {
                 let reason = format!("the network has {} tokens", self.config.tokens);

@@ -267,6 +267,38 @@ fn a_perturbed_pair_is_the_pair_without_these_genes() {
 }
 
 #[test]
+fn deletions_that_share_their_passes_are_what_each_is_alone() {
+    for layout in [AttentionLayout::PerHead, AttentionLayout::Flash] {
+        let model = model(layout);
+        let (left, right): (Vec<u32>, Vec<u32>) = ((28..40).collect(), (30..39).rev().collect());
+        let origin = [26, 8, 3, 6];
+        let mut pair = Sequences::default();
+        pair.push_pair(origin, [&left, &right], 27);
+        // One more on each side that the cells do not express, and one pair twice.
+        let all = |left: u32| right.iter().chain([&29]).map(move |&r| (left, r));
+        let mut tokens: Vec<(u32, u32)> = left.iter().chain([&27]).flat_map(|&l| all(l)).collect();
+        tokens.push(tokens[7]);
+        let shared = same_with_any_threads(|| model.without(&pair, &tokens).unwrap());
+        for (&(l, r), shared) in tokens.iter().zip(&shared) {
+            let without = |genes: &[u32], token: u32| -> Vec<u32> {
+                genes.iter().copied().filter(|&t| t != token).collect()
+            };
+            let mut alone = Sequences::default();
+            alone.push_pair(origin, [&without(&left, l), &without(&right, r)], 27);
+            let states = model.first_states(&alone).unwrap();
+            let alone = model.pair_probabilities(states.view()).unwrap()[(0, 1)];
+            assert!((alone - shared).abs() < 2e-6, "{l} {r}: {alone} {shared}");
+        }
+        // As many as are not worth it.
+        let some = model.without(&pair, &tokens[..3]).unwrap();
+        assert!(some.iter().zip(&shared).all(|(a, b)| (a - b).abs() < 2e-6));
+        // Nothing and what is no token.
+        assert!(model.without(&pair, &[]).unwrap().is_empty());
+        assert!(model.without(&sequences(), &tokens).is_err());
+    }
+}
+
+#[test]
 fn pairs_of_genes_are_counted_over_cells() {
     let (adata, model) = (slide(), named());
     let all = gene_pairs(&adata, &model, &GenePairs::default().threshold(0.0)).unwrap();

@@ -3,17 +3,20 @@
 //! ```text
 //! softmax_j(scale · qᵢ·kⱼ - slope · |i - j|) v      for each head
 //! ```
-//! Keys and values of a head are rearranged into blocks of 16 tokens, so that one vector instruction
-//! handles 16 keys whatever the width of a head; a query's similarities stay in the first-level cache.
+//! A vector holds one number of as many queries as it has lanes, so that nothing is added up across lanes, whatever
+//! the width of a head. Keys and values of a head are copied beside each other first; the similarities of a vector of
+//! queries stay in the first-level cache.
 
 use super::math::exp;
-use super::simd::{LANES, added, fma, vectorised};
+use super::simd::{fma, vectorised};
 use super::with_scratch;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Queries that one task takes.
-const BLOCK: usize = 128;
+/// Queries that one task takes at most.
+const BLOCK: usize = 192;
+/// Heads whose keys and values are copied together.
+const HEADS: usize = 8;
 
 /// The sizes of an attention, and where its parts lie in a row.
 #[derive(Debug, Clone, Copy)]
@@ -50,46 +53,81 @@ impl DistantHeads<'_> {
         let mut rest = out;
         for span in spans {
             let queries = keep.min(span.len());
-            let (mut rows, after) = std::mem::take(&mut rest).split_at_mut(queries * width);
+            let (rows, after) = std::mem::take(&mut rest).split_at_mut(queries * width);
             rest = after;
             let rows_of = &qkv[span.start * 3 * width..span.end * 3 * width];
-            let mut first = 0;
-            while !rows.is_empty() {
-                let n = BLOCK.min(queries - first);
-                let (block, after) = rows.split_at_mut(n * width);
-                tasks.push((rows_of, first, block));
-                (rows, first) = (after, first + n);
-            }
+            let size = queries.div_ceil(queries.div_ceil(BLOCK).max(1)).max(1);
+            let blocks = rows.chunks_mut(size * width).enumerate();
+            tasks.extend(blocks.map(|(i, block)| (rows_of, i * size, block)));
         }
-        tasks.into_par_iter().for_each(|(rows, first, out)| self.block(rows, first, out));
+        let lanes = lanes();
+        tasks.into_par_iter().for_each(|(rows, first, out)| self.block(lanes, rows, first, out));
     }
 
     /// Some queries of one sequence, all heads.
-    fn block(&self, rows: &[f32], first: usize, out: &mut [f32]) {
+    fn block(&self, lanes: usize, rows: &[f32], first: usize, out: &mut [f32]) {
         let (w, width) = (self.width, self.out());
         let length = rows.len() / (3 * width);
-        let blocks = length.div_ceil(LANES);
-        let padded = blocks * LANES;
-        // Keys, values, distances (twice the length), similarities.
-        with_scratch(2 * w * padded + 3 * padded, |scratch| {
-            let (keys, scratch) = scratch.split_at_mut(w * padded);
-            let (values, scratch) = scratch.split_at_mut(w * padded);
-            let (ramp, similar) = scratch.split_at_mut(2 * padded);
-            for (head, &slope) in self.slopes.iter().enumerate() {
-                let [q_at, k_at, v_at] = self.places(head);
-                gather(rows, 3 * width, k_at, w, keys);
-                gather(rows, 3 * width, v_at, w, values);
-                fall(slope, ramp);
-                for (i, out) in out.chunks_exact_mut(width).enumerate() {
-                    let i = first + i;
-                    let q = &rows[i * 3 * width + q_at..][..w];
-                    let ramp = &ramp[padded - i..][..padded];
-                    let out = &mut out[head * w..][..w];
-                    attend(q, self.scale, keys, values, ramp, length, similar, out);
+        let reach = length + lanes;
+        let one = 2 * w * length;
+        let sizes = [HEADS * one, 2 * reach, lanes * length, 2 * lanes * w];
+        with_scratch(sizes.iter().sum(), |scratch| {
+            let (known, scratch) = scratch.split_at_mut(sizes[0]);
+            let (ramp, scratch) = scratch.split_at_mut(sizes[1]);
+            let (similar, room) = scratch.split_at_mut(sizes[2]);
+            for (group, slopes) in self.slopes.chunks(HEADS).enumerate() {
+                let places: [_; HEADS] = std::array::from_fn(|h| self.places(group * HEADS + h));
+                let places = &places[..slopes.len()];
+                match w {
+                    // A copy of a known length is a move of a vector, another one a call.
+                    8 => beside(places, w, rows, 3 * width, known.as_chunks_mut::<8>().0),
+                    _ => beside(places, w, rows, 3 * width, known.as_chunks_mut::<1>().0),
+                }
+                let heads = slopes.iter().zip(known.chunks_exact(one)).zip(places);
+                for (h, ((&slope, known), &[q_at, ..])) in heads.enumerate() {
+                    let at = (group * HEADS + h) * w;
+                    fall(slope, ramp);
+                    for (i, out) in out.chunks_mut(lanes * width).enumerate() {
+                        let i = first + i * lanes;
+                        let queries = &rows[i * 3 * width + q_at..];
+                        let ramp = &ramp[reach + i - (length - 1)..];
+                        let out = &mut out[at..];
+                        let sizes = (w, width);
+                        attend(lanes, sizes, queries, self.scale, known, ramp, similar, room, out);
+                    }
                 }
             }
         });
     }
+}
+
+/// Writes keys and values of some heads beside each other, head by head, rows of 2 `w` numbers, `N` numbers at a
+/// time: a row is read once for all of these heads.
+fn beside<const N: usize>(
+    places: &[[usize; 3]],
+    w: usize,
+    rows: &[f32],
+    width: usize,
+    target: &mut [[f32; N]],
+) {
+    let size = rows.len() / width * 2 * w / N;
+    for (t, row) in rows.chunks_exact(width).enumerate() {
+        for (h, &[_, key, value]) in places.iter().enumerate() {
+            let target = &mut target[h * size + t * 2 * w / N..][..2 * w / N];
+            let (a, b) = target.split_at_mut(w / N);
+            a.copy_from_slice(row[key..key + w].as_chunks().0);
+            b.copy_from_slice(row[value..value + w].as_chunks().0);
+        }
+    }
+}
+
+/// Numbers that one vector of this machine holds.
+fn lanes() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        return 16;
+    }
+    8
 }
 
 /// Writes -slope · |distance| from -n to n into 2n numbers: entry n - i + j is for tokens i and j.
@@ -100,157 +138,141 @@ pub(super) fn fall(slope: f32, ramp: &mut [f32]) {
     }
 }
 
-/// Columns `at..at + w` of the rows, in blocks of 16 rows: `[block][column][row]`; zeros behind the last.
-fn gather(rows: &[f32], stride: usize, at: usize, w: usize, target: &mut [f32]) {
-    for (block, rows) in target.chunks_exact_mut(w * LANES).zip(rows.chunks(LANES * stride)) {
-        if rows.len() < LANES * stride {
-            block.fill(0.0);
+vectorised! {
+    /// The attention of as many queries as there are lanes, or of fewer at the end: `queries` begins with the
+    /// first one's, rows of three times `width` numbers, and `out` where its numbers are to be, rows of `width`. `known` are
+    /// rows [key | value], `ramp` begins with what the first query's similarity to the last key has added.
+    fn attend(
+        lanes: usize,
+        sizes: (usize, usize),
+        queries: &[f32],
+        scale: f32,
+        known: &[f32],
+        ramp: &[f32],
+        similar: &mut [f32],
+        room: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let (w, width) = sizes;
+        let (q, sums) = room.split_at_mut(room.len() / 2);
+        let count = out.len().div_ceil(width);
+        for l in 0..lanes {
+            for c in 0..w {
+                q[c * lanes + l] = if l < count { queries[l * 3 * width + c] * scale } else { 0.0 };
+            }
         }
-        for (lane, row) in rows.chunks_exact(stride).enumerate() {
-            for (c, &x) in row[at..at + w].iter().enumerate() {
-                block[c * LANES + lane] = x;
+        match (lanes, w) {
+            (8, 4) => narrow::<FMA, 8, 4>(q, known, ramp, similar, sums),
+            (8, 8) => narrow::<FMA, 8, 8>(q, known, ramp, similar, sums),
+            (8, _) => wide::<FMA, 8>(w, q, known, ramp, similar, sums),
+            (_, 4) => narrow::<FMA, 16, 4>(q, known, ramp, similar, sums),
+            (_, 8) => narrow::<FMA, 16, 8>(q, known, ramp, similar, sums),
+            (_, 16) => narrow::<FMA, 16, 16>(q, known, ramp, similar, sums),
+            _ => wide::<FMA, 16>(w, q, known, ramp, similar, sums),
+        }
+        for l in 0..count {
+            for c in 0..w {
+                out[l * width + c] = sums[c * lanes + l];
             }
         }
     }
 }
 
-vectorised! {
-    fn attend(
-        q: &[f32],
-        scale: f32,
-        keys: &[f32],
-        values: &[f32],
-        ramp: &[f32],
-        length: usize,
-        similar: &mut [f32],
-        out: &mut [f32],
-    ) {
-        match q.len() {
-            4 => narrow::<FMA, 4>(q, scale, keys, values, ramp, length, similar, out),
-            8 => narrow::<FMA, 8>(q, scale, keys, values, ramp, length, similar, out),
-            16 => narrow::<FMA, 16>(q, scale, keys, values, ramp, length, similar, out),
-            _ => wide::<FMA>(q, scale, keys, values, ramp, length, similar, out),
-        }
-    }
-}
-
-/// Similarities, and the largest of them.
+/// Makes exp(x - largest) of every number; returns their sums. In a loop of its own, in which all that the exponential
+/// needs stays in registers.
 #[inline(always)]
-fn similarities<const FMA: bool>(
-    ramp: &[f32],
-    length: usize,
-    similar: &mut [f32],
-    product: impl Fn(usize) -> [f32; LANES],
-) -> f32 {
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    let (ramps, _) = ramp.as_chunks::<LANES>();
-    let (blocks, _) = similar.as_chunks_mut::<LANES>();
-    for (b, (s, ramp)) in blocks.iter_mut().zip(ramps).enumerate() {
-        *s = product(b);
-        for l in 0..LANES {
-            s[l] += ramp[l];
-        }
-        if (b + 1) * LANES > length {
-            s[length - b * LANES..].fill(f32::NEG_INFINITY);
-        }
-        for l in 0..LANES {
-            largest[l] = if s[l] > largest[l] { s[l] } else { largest[l] };
+fn exponents<const FMA: bool, const L: usize>(x: &mut [[f32; L]], largest: &[f32; L]) -> [f32; L] {
+    let mut total = [0f32; L];
+    for x in x {
+        for l in 0..L {
+            x[l] = exp::<FMA>(x[l] - largest[l]);
+            total[l] += x[l];
         }
     }
-    largest.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    total
 }
 
 /// With the width known, sums stay in registers.
 #[inline(always)]
-fn narrow<const FMA: bool, const W: usize>(
+fn narrow<const FMA: bool, const L: usize, const W: usize>(
     q: &[f32],
-    scale: f32,
-    keys: &[f32],
-    values: &[f32],
+    known: &[f32],
     ramp: &[f32],
-    length: usize,
     similar: &mut [f32],
-    out: &mut [f32],
+    sums: &mut [f32],
 ) {
-    let mut scaled = [0f32; W];
-    for (s, &q) in scaled.iter_mut().zip(q) {
-        *s = q * scale;
-    }
-    let (keys, _) = keys.as_chunks::<LANES>();
-    let (keys, _) = keys.as_chunks::<W>();
-    let (values, _) = values.as_chunks::<LANES>();
-    let (values, _) = values.as_chunks::<W>();
-    let largest = similarities::<FMA>(ramp, length, similar, |b| {
-        let mut sum = [0f32; LANES];
-        for (q, k) in scaled.iter().zip(&keys[b]) {
-            for l in 0..LANES {
-                sum[l] = fma::<FMA>(*q, k[l], sum[l]);
-            }
-        }
-        sum
-    });
-    let mut total = [0f32; LANES];
-    let mut sums = [[0f32; LANES]; W];
-    let (blocks, _) = similar.as_chunks::<LANES>();
-    for (s, v) in blocks.iter().zip(values) {
-        let mut p = [0f32; LANES];
-        for l in 0..LANES {
-            p[l] = exp::<FMA>(s[l] - largest);
-            total[l] += p[l];
-        }
+    let known = known.as_chunks::<W>().0.as_chunks::<2>().0;
+    let q: [[f32; L]; W] = std::array::from_fn(|c| q.as_chunks::<L>().0[c]);
+    let (similar, sums) = (similar.as_chunks_mut::<L>().0, sums.as_chunks_mut::<L>().0);
+    let mut largest = [f32::NEG_INFINITY; L];
+    for (j, ([key, _], similar)) in known.iter().zip(similar.iter_mut()).enumerate() {
+        let mut s = [0f32; L];
+        s.copy_from_slice(&ramp[known.len() - 1 - j..][..L]);
         for c in 0..W {
-            for l in 0..LANES {
-                sums[c][l] = fma::<FMA>(p[l], v[c][l], sums[c][l]);
+            for l in 0..L {
+                s[l] = fma::<FMA>(q[c][l], key[c], s[l]);
+            }
+        }
+        for l in 0..L {
+            largest[l] = if s[l] > largest[l] { s[l] } else { largest[l] };
+        }
+        *similar = s;
+    }
+    let total = exponents::<FMA, L>(similar, &largest);
+    let mut made = [[0f32; L]; W];
+    for ([_, value], p) in known.iter().zip(similar.iter()) {
+        for c in 0..W {
+            for l in 0..L {
+                made[c][l] = fma::<FMA>(p[l], value[c], made[c][l]);
             }
         }
     }
-    let inverse = 1.0 / added(&total);
-    for (o, sum) in out.iter_mut().zip(&sums) {
-        *o = added(sum) * inverse;
+    for (sums, made) in sums.iter_mut().zip(made) {
+        for l in 0..L {
+            sums[l] = made[l] / total[l];
+        }
     }
 }
 
 /// Any width.
 #[inline(always)]
-fn wide<const FMA: bool>(
+fn wide<const FMA: bool, const L: usize>(
+    w: usize,
     q: &[f32],
-    scale: f32,
-    keys: &[f32],
-    values: &[f32],
+    known: &[f32],
     ramp: &[f32],
-    length: usize,
     similar: &mut [f32],
-    out: &mut [f32],
+    sums: &mut [f32],
 ) {
-    let w = q.len();
-    let (keys, _) = keys.as_chunks::<LANES>();
-    let (values, _) = values.as_chunks::<LANES>();
-    let largest = similarities::<FMA>(ramp, length, similar, |b| {
-        let mut sum = [0f32; LANES];
-        for (&q, k) in q.iter().zip(&keys[b * w..(b + 1) * w]) {
-            for l in 0..LANES {
-                sum[l] = fma::<FMA>(q * scale, k[l], sum[l]);
+    let (q, sums) = (q.as_chunks::<L>().0, sums.as_chunks_mut::<L>().0);
+    let (similar, _) = similar.as_chunks_mut::<L>();
+    let mut largest = [f32::NEG_INFINITY; L];
+    for (j, (known_j, similar)) in known.chunks_exact(2 * w).zip(similar.iter_mut()).enumerate() {
+        let mut s = [0f32; L];
+        s.copy_from_slice(&ramp[known.len() / (2 * w) - 1 - j..][..L]);
+        for (q, &key) in q.iter().zip(&known_j[..w]) {
+            for l in 0..L {
+                s[l] = fma::<FMA>(q[l], key, s[l]);
             }
         }
-        sum
-    });
-    let mut total = [0f32; LANES];
-    let (blocks, _) = similar.as_chunks_mut::<LANES>();
-    for s in blocks.iter_mut() {
-        for l in 0..LANES {
-            s[l] = exp::<FMA>(s[l] - largest);
-            total[l] += s[l];
+        for l in 0..L {
+            largest[l] = if s[l] > largest[l] { s[l] } else { largest[l] };
+        }
+        *similar = s;
+    }
+    let total = exponents::<FMA, L>(similar, &largest);
+    sums.fill([0.0; L]);
+    for (known, p) in known.chunks_exact(2 * w).zip(similar.iter()) {
+        for (sums, &value) in sums.iter_mut().zip(&known[w..]) {
+            for l in 0..L {
+                sums[l] = fma::<FMA>(p[l], value, sums[l]);
+            }
         }
     }
-    let inverse = 1.0 / added(&total);
-    for (c, o) in out.iter_mut().enumerate() {
-        let mut sum = [0f32; LANES];
-        for (s, v) in blocks.iter().zip(values[c..].iter().step_by(w)) {
-            for l in 0..LANES {
-                sum[l] = fma::<FMA>(s[l], v[l], sum[l]);
-            }
+    for sums in sums.iter_mut() {
+        for l in 0..L {
+            sums[l] /= total[l];
         }
-        *o = added(&sum) * inverse;
     }
 }
 
@@ -291,13 +313,20 @@ mod tests {
         for (width, slopes) in [(8, vec![0.5, 0.03, 2.0]), (4, vec![0.1]), (5, vec![0.7, 0.0])] {
             for per_head in [true, false] {
                 let h = DistantHeads { width, scale: 0.4, slopes: &slopes, per_head };
-                let spans = [0..1, 1..17, 17..33, 33..300];
+                let spans = [0..1, 1..17, 17..33, 33..339];
                 let row = 3 * h.out();
-                let qkv: Vec<f32> = (0..300 * row).map(|_| 3.0 * rng.normal() as f32).collect();
+                let qkv: Vec<f32> = (0..339 * row).map(|_| 3.0 * rng.normal() as f32).collect();
                 for keep in [usize::MAX, 1] {
                     let kept: usize = spans.iter().map(|s| s.len().min(keep)).sum();
                     let mut out = vec![f32::NAN; kept * h.out()];
                     h.forward(&spans, keep, &qkv, &mut out);
+                    for lanes in [8, 16] {
+                        let mut last = vec![f32::NAN; 306 * h.out()];
+                        h.block(lanes, &qkv[33 * row..], 0, &mut last);
+                        let start = (kept - 306.min(keep)) * h.out();
+                        let pairs = out[start..].iter().zip(&last);
+                        assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 3e-5));
+                    }
                     let mut at = 0;
                     for span in spans.clone() {
                         let rows = span.len().min(keep) * h.out();

@@ -176,7 +176,7 @@ pub(crate) fn times_silu(pairs: &[f32], bias: &[f32], hidden: usize, y: &mut [f3
 }
 
 vectorised! {
-    fn gate_row(a: &[f32], b: &[f32], bias_a: &[f32], bias_b: &[f32], y: &mut [f32]) {
+    pub(super) fn gate_row(a: &[f32], b: &[f32], bias_a: &[f32], bias_b: &[f32], y: &mut [f32]) {
         for ((((y, &a), &b), &bias_a), &bias_b) in
             y.iter_mut().zip(a).zip(b).zip(bias_a).zip(bias_b)
         {

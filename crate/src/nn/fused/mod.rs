@@ -18,6 +18,8 @@ mod layers;
 mod linear;
 mod math;
 mod moments;
+#[cfg(target_arch = "x86_64")]
+mod nearly;
 mod norm;
 #[cfg(target_arch = "x86_64")]
 mod packed;
@@ -44,6 +46,8 @@ pub(crate) use layers::{
     squared_error_behind_relu,
 };
 pub(crate) use linear::{LinearGradients, LinearOp, drop_elements};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use nearly::{Coarse, Known};
 pub(crate) use norm::{Columns, Norm, add_and_norm, add_then_norm, layer_norm, layer_norm_back};
 pub(crate) use propagate::{
     PropagateOp, PropagateReluOp, propagate_relu, propagate_relu_back, propagate_rows,
