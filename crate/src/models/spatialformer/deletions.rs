@@ -212,7 +212,7 @@ fn part_states(
                 let (rows, whole) = table.split_at_mut(to * width);
                 minus(&mut rows[from * width..], whole, width, &places);
             }
-            let coarse = Coarse::new(&*held(&record.weight)?, inner);
+            let coarse = Coarse::new(&held(&record.weight)?, inner);
             layers.push((coarse, record));
         }
         for batch in &mut batches {

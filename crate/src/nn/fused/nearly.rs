@@ -4,7 +4,7 @@
 //! Only d is multiplied, in whole numbers of -31 to 31 with a factor for each row, and W in such numbers with a factor
 //! for each output: 32 products an instruction instead of 8, summed up exactly, 2.7 times as fast as in `f32`. What d
 //! is rounded to is at most 1/62 of its largest number away. So a row comes this way only where its d is below
-//! [`NEAR`] of its x, so that rounding moves x by less than 4e-6 of its largest number; others are multiplied in `f32`
+//! [`NEAR`] of its x, so that rounding moves x by less than 2e-5 of its largest number; others are multiplied in `f32`
 //! as they are. Where d is below rounding in `f32`, nothing is multiplied.
 //!
 //! Numbers of d are kept as bytes with 32 added, as the instruction wants them, and 32 times the sum of an output's
@@ -26,10 +26,11 @@ const PANEL: usize = 16;
 const QUAD: usize = 4;
 /// Quads that are summed up in 16 bits: 2 · 8 products of at most 63 · 31 stay below 2¹⁵.
 const STEPS: usize = 8;
-/// Rows of a tile: 6 sums of 16 bits, 6 of 32 and 4 operands fill the registers.
-const TILE: usize = 3;
+/// Rows of a tile: 4 vectors of sums of 16 bits, 4 of 32 and the operands find a register each; with 3 rows some would
+/// lie on the stack, and each step would wait for it.
+const TILE: usize = 2;
 /// Rows that one task takes: their bytes stay in the first-level cache beside a panel of W, their sums in the second.
-const TASK: usize = 8 * TILE;
+const TASK: usize = 12 * TILE;
 /// d below this part of x is multiplied in whole numbers.
 const NEAR: f32 = 1.0 / 1024.0;
 /// d below this part of x is what rounding left.
@@ -90,7 +91,7 @@ struct Room {
 }
 
 thread_local! {
-    static ROOM: RefCell<Room> = RefCell::new(Room::default());
+    static ROOM: RefCell<Room> = RefCell::default();
 }
 
 impl Coarse {
