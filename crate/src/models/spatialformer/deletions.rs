@@ -9,7 +9,7 @@
 //! block by block: the deletions of the first and of the second cell alone in `f32`, with every product's rows and
 //! what was made of them kept; then the pairs, whose products multiply only what the deletions do to each other, in
 //! small whole numbers where these suffice (see [`Coarse`]). Everything else is computed as ever, so that an error
-//! is a part of what two deletions do to each other: a pair's probability is moved by less than 1e-6.
+//! is a few hundredths of what two deletions do to each other: a pair's probability is moved by less than 1e-5.
 
 use super::fused::{Exact, Keep, Pass, Products, Room, blocks, embedded};
 use super::network::SpatialFormer;

@@ -180,7 +180,7 @@ impl SpatialFormer {
     /// P(neighbours) of a pair of cells without each of some pairs of tokens, one taken from the first cell and
     /// one from the second, wherever they stand behind the prefixes.
     ///
-    /// Many pairs of few tokens share what the tokens' deletions do alone; their probabilities are within 1e-6 of those
+    /// Many pairs of few tokens share what the tokens' deletions do alone; their probabilities are within 1e-5 of those
     /// of [`first_states`](SpatialFormer::first_states), those of others are the same.
     ///
     /// # Errors

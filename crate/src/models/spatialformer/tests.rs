@@ -279,6 +279,7 @@ fn deletions_that_share_their_passes_are_what_each_is_alone() {
         let mut tokens: Vec<(u32, u32)> = left.iter().chain([&27]).flat_map(|&l| all(l)).collect();
         tokens.push(tokens[7]);
         let shared = same_with_any_threads(|| model.without(&pair, &tokens).unwrap());
+        let mut largest = 0f32;
         for (&(l, r), shared) in tokens.iter().zip(&shared) {
             let without = |genes: &[u32], token: u32| -> Vec<u32> {
                 genes.iter().copied().filter(|&t| t != token).collect()
@@ -287,11 +288,12 @@ fn deletions_that_share_their_passes_are_what_each_is_alone() {
             alone.push_pair(origin, [&without(&left, l), &without(&right, r)], 27);
             let states = model.first_states(&alone).unwrap();
             let alone = model.pair_probabilities(states.view()).unwrap()[(0, 1)];
-            assert!((alone - shared).abs() < 2e-6, "{l} {r}: {alone} {shared}");
+            largest = largest.max((alone - shared).abs());
         }
+        assert!(largest < 1e-5, "{largest}");
         // As many as are not worth it.
         let some = model.without(&pair, &tokens[..3]).unwrap();
-        assert!(some.iter().zip(&shared).all(|(a, b)| (a - b).abs() < 2e-6));
+        assert!(some.iter().zip(&shared).all(|(a, b)| (a - b).abs() < 1e-5));
         // Nothing and what is no token.
         assert!(model.without(&pair, &[]).unwrap().is_empty());
         assert!(model.without(&sequences(), &tokens).is_err());
