@@ -4,7 +4,7 @@
 //! Only d is multiplied, in whole numbers of -31 to 31 with a factor for each row, and W in such numbers with a factor
 //! for each output: 32 products an instruction instead of 8, summed up exactly, twice as fast as in `f32`. Rounding d
 //! and W leaves an error of a few hundredths of d Wᵀ. So a row comes this way only where its d is below [`NEAR`] of its
-//! x, which makes that some 3e-5 of y at most; others are multiplied in `f32` as they are. Where d is below rounding in
+//! x, which makes that some 1e-5 of y at most; others are multiplied in `f32` as they are. Where d is below rounding in
 //! `f32`, nothing is multiplied.
 //!
 //! Numbers of d are kept as bytes with 32 added, as the instruction wants them, and 32 times the sum of an output's
@@ -32,7 +32,7 @@ const TILE: usize = 2;
 /// Rows that one task takes: their bytes stay in the first-level cache beside a panel of W, their sums in the second.
 const TASK: usize = 12 * TILE;
 /// d below this part of x is multiplied in whole numbers.
-const NEAR: f32 = 1.0 / 1024.0;
+const NEAR: f32 = 1.0 / 4096.0;
 /// d below this part of x is what rounding left.
 const NOTHING: f32 = 1.0 / 4_194_304.0;
 
