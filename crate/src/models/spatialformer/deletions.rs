@@ -127,9 +127,9 @@ pub(super) fn first_states(
     let (mut blocks_done, blocks) = (0, blocks(model));
     let mut done = |pairs: usize| {
         blocks_done += pairs;
-        let whole = blocks_done / blocks;
+        let pairs_done = blocks_done / blocks;
         blocks_done %= blocks;
-        done(whole)
+        done(pairs_done)
     };
     let order = order(tokens);
     for part in order.chunks(tokens.len().div_ceil(parts).max(1)) {
@@ -143,8 +143,8 @@ pub(super) fn first_states(
     Ok(states)
 }
 
-/// The pairs in such an order that those of a batch and of the ones behind it share a few tokens of the first cell and fewer
-/// still of the second: what is known of these stays in the last-level cache.
+/// The pairs in such an order that those of a batch and of the ones behind it share a few tokens of the first cell
+/// and fewer still of the second: what is known of these stays in the last-level cache.
 fn order(tokens: &[(u32, u32)]) -> Vec<usize> {
     let (lefts, rights) = unique(tokens);
     let mut order: Vec<usize> = (0..tokens.len()).collect();
@@ -155,6 +155,7 @@ fn order(tokens: &[(u32, u32)]) -> Vec<usize> {
     order
 }
 
+/// As [`first_states`], as batches and in their order, of no more than [`PAIRS`].
 fn part_states(
     model: &SpatialFormer,
     whole: &Whole,

@@ -166,17 +166,20 @@ vectorised! {
 
 /// Writes (a + bias) · SiLU(b + bias) into rows of `hidden` numbers, from rows [a | b].
 pub(crate) fn times_silu(pairs: &[f32], bias: &[f32], hidden: usize, y: &mut [f32]) {
-    y.par_chunks_mut(hidden).zip(pairs.par_chunks(2 * hidden)).with_min_len(8).for_each(
-        |(y, pair)| {
-            let (a, b) = pair.split_at(hidden);
-            let (bias_a, bias_b) = bias.split_at(hidden);
-            gate_row(a, b, bias_a, bias_b, y);
-        },
-    );
+    y.par_chunks_mut(hidden)
+        .zip(pairs.par_chunks(2 * hidden))
+        .with_min_len(8)
+        .for_each(|(y, pair)| gate_row(pair, bias, y));
+}
+
+/// As [`times_silu`], for one row.
+pub(super) fn gate_row(pair: &[f32], bias: &[f32], y: &mut [f32]) {
+    let ((a, b), (bias_a, bias_b)) = (pair.split_at(y.len()), bias.split_at(y.len()));
+    gate(a, b, bias_a, bias_b, y);
 }
 
 vectorised! {
-    pub(super) fn gate_row(a: &[f32], b: &[f32], bias_a: &[f32], bias_b: &[f32], y: &mut [f32]) {
+    fn gate(a: &[f32], b: &[f32], bias_a: &[f32], bias_b: &[f32], y: &mut [f32]) {
         for ((((y, &a), &b), &bias_a), &bias_b) in
             y.iter_mut().zip(a).zip(b).zip(bias_a).zip(bias_b)
         {

@@ -10,7 +10,7 @@
 //! Numbers of d are kept as bytes with 32 added, as the instruction wants them, and 32 times the sum of an output's
 //! weights is taken off again.
 
-use super::dense::{Activation, dense, gate_row as gate};
+use super::dense::{Activation, dense, gate_row};
 use super::simd::{LANES, fma, vectorised};
 use rayon::prelude::*;
 use std::arch::x86_64::*;
@@ -221,12 +221,6 @@ impl Coarse {
         });
         far
     }
-}
-
-/// (a + bias) · SiLU(b + bias) of a row [a | b].
-fn gate_row(row: &[f32], bias: &[f32], y: &mut [f32]) {
-    let ((a, b), (bias_a, bias_b)) = (row.split_at(y.len()), bias.split_at(y.len()));
-    gate(a, b, bias_a, bias_b, y);
 }
 
 /// A row of a table.
