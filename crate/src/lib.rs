@@ -8,6 +8,7 @@ pub mod rng;
 pub mod stats;
 
 pub mod notebook;
+pub mod parallel;
 pub mod progress;
 
 pub mod anndata;

@@ -4,8 +4,9 @@ use super::Values;
 use super::take::running_sum;
 use super::values::same_type;
 use crate::error::{Error, Result};
+use crate::parallel::{for_each_chunk, map_items, parts};
 use ndarray::Array2;
-use rayon::prelude::*;
+use std::ops::Range;
 
 /// A dense matrix in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,9 +89,9 @@ impl Sparse {
             let reason = "must rise from 0 to the number of stored elements";
             return Err(Error::data("sparse indptr", reason));
         }
-        let pieces = indices.par_chunks(1 << 16);
-        let largest = pieces.map(|piece| piece.iter().fold(0, |a, &b| b.max(a))).max();
-        if let Some(bad) = largest.filter(|&i| i as usize >= minor) {
+        let largest = |part: Range<usize>| indices[part].iter().fold(0, |a, &b| b.max(a));
+        let largest = map_items(parts(indices.len(), 1 << 16), largest).into_iter().max();
+        if let Some(bad) = largest.filter(|&i| !indices.is_empty() && i as usize >= minor) {
             let reason = format!("index {bad} is outside an axis of length {minor}");
             return Err(Error::data("sparse indices", reason));
         }
@@ -225,7 +226,7 @@ impl Matrix {
             Matrix::Csr(m) => {
                 let values = m.values.to_f32();
                 let flat = out.as_slice_mut().expect("a new array is contiguous");
-                flat.par_chunks_mut(ncols.max(1)).enumerate().for_each(|(r, row)| {
+                for_each_chunk(flat, ncols, 64, |r, row| {
                     for k in m.indptr[r]..m.indptr[r + 1] {
                         row[m.indices[k] as usize] += values[k];
                     }

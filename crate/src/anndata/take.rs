@@ -5,7 +5,7 @@
 
 use super::values::same_type;
 use super::{Dense, Matrix, Sparse};
-use rayon::prelude::*;
+use crate::parallel::{for_each_chunk, map_items, map_range};
 
 /// Elements that one thread copies at a time.
 const BLOCK: usize = 1 << 16;
@@ -63,7 +63,7 @@ impl Dense {
         let values = same_type!(&self.values, v => {
             let mut out = vec![Default::default(); nrows * ncols];
             let block = (BLOCK / ncols.max(1)).max(1);
-            out.par_chunks_mut(block * ncols.max(1)).enumerate().for_each(|(b, part)| {
+            for_each_chunk(&mut out, block * ncols.max(1), 1, |b, part| {
                 for (i, to) in part.chunks_exact_mut(ncols.max(1)).enumerate() {
                     let new = b * block + i;
                     let old = rows.map_or(new, |rows| rows[new]);
@@ -89,7 +89,7 @@ impl Dense {
         let (nrows, ncols) = (self.ncols, self.nrows);
         let values = same_type!(&self.values, v => {
             let mut out = vec![Default::default(); nrows * ncols];
-            out.par_chunks_mut((TILE * ncols).max(1)).enumerate().for_each(|(b, part)| {
+            for_each_chunk(&mut out, TILE * ncols, 1, |b, part| {
                 let first = b * TILE;
                 for start in (0..ncols).step_by(TILE) {
                     for (i, row) in part.chunks_exact_mut(ncols).enumerate() {
@@ -131,7 +131,7 @@ impl Sparse {
         }
         let range = |m: usize| self.indptr[m]..self.indptr[m + 1];
         let length = |m| range(m).map(|k| counts[self.indices[k] as usize]).sum();
-        let lengths: Vec<usize> = (0..self.majors()).into_par_iter().map(length).collect();
+        let lengths: Vec<usize> = map_range(self.majors(), 64, length);
         self.gather(shape, running_sum(lengths), |m| {
             let targets = |k: usize| {
                 let old = self.indices[k] as usize;
@@ -155,7 +155,7 @@ impl Sparse {
             range.map(|k| (target[self.indices[k] as usize], k)).filter(|&(t, _)| t != ABSENT)
         };
         let length = |m| kept(m).count();
-        let lengths: Vec<usize> = (0..self.majors()).into_par_iter().map(length).collect();
+        let lengths = map_range(self.majors(), 64, length);
         self.gather(shape, running_sum(lengths), kept)
     }
 
@@ -197,7 +197,7 @@ fn fill<T: Copy + Default + Send + Sync, I: Iterator<Item = (u32, usize)>>(
             (rest, rest_values, first) = (tail, tail_values, end);
         }
     }
-    blocks.into_par_iter().for_each(|(majors, indices, values)| {
+    map_items(blocks, |(majors, indices, values)| {
         let elements = majors.flat_map(of);
         for ((index, value), (new, k)) in indices.iter_mut().zip(values).zip(elements) {
             (*index, *value) = (new, old[k]);

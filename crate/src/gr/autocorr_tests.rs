@@ -2,7 +2,8 @@ use super::*;
 use crate::anndata::{Dense, Frame, Matrix};
 use crate::gr::sample::slide;
 use crate::gr::{SpatialNeighbors, SpatiallyVariable, spatial_neighbors, spatially_variable_genes};
-use crate::linalg::{Csr, same_with_any_threads};
+use crate::linalg::Csr;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 use ndarray::Array2;
 

@@ -2,10 +2,10 @@
 
 use super::delaunay;
 use crate::error::{Error, Result};
-use crate::linalg::{KdTree, Neighbor, parts};
+use crate::linalg::{KdTree, Neighbor};
+use crate::parallel::{map_items, parts};
 use crate::progress::check_interrupt;
 use ndarray::Array2;
-use rayon::prelude::*;
 
 /// The kinds of graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +49,7 @@ impl Edges {
             Ok((lengths, indices, values))
         };
         type Part = (Vec<usize>, Vec<u32>, Vec<f64>);
-        let all: Result<Vec<Part>> = parts(n, ROWS).into_par_iter().map(part).collect();
+        let all: Result<Vec<Part>> = map_items(parts(n, ROWS), part).into_iter().collect();
         let all = all?;
         let total = all.iter().map(|p| p.1.len()).sum();
         let mut edges = Edges {

@@ -4,6 +4,7 @@ use super::graph::{CONNECTIVITIES, categories, graph};
 use crate::anndata::{AnnData, Frame, Value};
 use crate::error::{Error, Result};
 use crate::linalg::Csr;
+use crate::parallel::map_range;
 use crate::progress::check_interrupt;
 use rayon::prelude::*;
 
@@ -151,7 +152,8 @@ pub fn centrality_scores(adata: &mut AnnData, options: CentralityScores) -> Resu
         let closeness = if steps == 0 { 0.0 } else { outside / steps as f64 };
         Ok([degree, sum / group.len() as f64, closeness])
     };
-    let all: Result<Vec<[f64; 3]>> = groups.par_iter().map(scores).collect();
+    let all: Result<Vec<[f64; 3]>> =
+        map_range(groups.len(), 1, |i| scores(&groups[i])).into_iter().collect();
     let all = all?;
     let mut table = Frame::new(clusters.categories.clone());
     let names = ["degree_centrality", "average_clustering", "closeness_centrality"];

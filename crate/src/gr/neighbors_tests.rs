@@ -1,6 +1,7 @@
 use super::*;
 use crate::gr::sample::slide;
-use crate::linalg::{Csr, same_with_any_threads};
+use crate::linalg::Csr;
+use crate::parallel::same_with_any_threads;
 
 fn run(a: &AnnData, options: SpatialNeighbors) -> Result<AnnData> {
     let mut a = a.clone();

@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use crate::gr::sample::slide;
     use crate::gr::{SpatialNeighbors, spatial_neighbors};
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     fn get(a: &AnnData, what: &str) -> Vec<f64> {
         match a.uns["cluster_nhood_enrichment"].at(&[what]) {

@@ -244,7 +244,7 @@ pub(super) fn below(d: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn brute(points: &[[f64; 2]], labels: &[u32], k: usize, limits: &[f64]) -> Vec<u64> {

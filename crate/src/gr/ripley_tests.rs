@@ -1,6 +1,6 @@
 use super::*;
 use crate::gr::sample::slide;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 
 fn result(a: &AnnData, mode: &str, what: &str) -> Vec<f64> {
     match a.uns[&format!("cluster_ripley_{mode}")].at(&[what]) {

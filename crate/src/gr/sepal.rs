@@ -306,7 +306,7 @@ mod tests {
     use super::*;
     use crate::gr::sample::slide;
     use crate::gr::{SpatialNeighbors, spatial_neighbors};
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     #[test]
     fn the_logarithm_is_the_librarys() {

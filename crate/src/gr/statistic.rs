@@ -12,7 +12,8 @@
 use super::features::{Features, Rows};
 use super::moments::Weights;
 use crate::error::Result;
-use crate::linalg::{Real, fold_parts};
+use crate::linalg::Real;
+use crate::parallel::fold_parts;
 use crate::progress::check_interrupt;
 use std::ops::Range;
 

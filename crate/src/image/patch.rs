@@ -162,7 +162,7 @@ impl Patches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng;
     use ndarray::{Array2, array};
 

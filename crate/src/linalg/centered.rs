@@ -1,8 +1,9 @@
 //! [`Centered`]: a data matrix minus its column means, without a centred copy.
 
 use super::matmul::add_product;
-use super::{Csr, Operator, Real, parts, sum_parts};
+use super::{Csr, Operator, Real};
 use crate::error::{Error, Result};
+use crate::parallel::{parts, sum_parts};
 use gemm::Parallelism;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
@@ -228,7 +229,7 @@ impl<T: Real> Operator for Centered<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn sample() -> (Array2<f32>, Csr<f32>) {

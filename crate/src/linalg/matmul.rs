@@ -73,7 +73,7 @@ fn product<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn random<T: Real>(m: usize, n: usize, seed: u64) -> Array2<T> {

@@ -6,9 +6,8 @@
 //! ([`squared_distances`]; [`KdTree`] and [`knn`] for points of few dimensions; [`nearest_rows`] and
 //! [`nearest_rows_approximate`] for many), means over nearby points ([`gaussian_smooth`]).
 //!
-//! Two promises hold for all of it. The bits of a result do not depend on the number of threads:
-//! work is cut by the size of the data, never by the number of workers, and partial sums are added
-//! in a fixed order. And nothing allocates a matrix of n × n for n rows of data.
+//! Two promises hold for all of it. The bits of a result do not depend on the number of threads
+//! (see [`parallel`](crate::parallel)). And nothing allocates a matrix of n × n for n rows of data.
 
 mod centered;
 mod dense;
@@ -16,7 +15,6 @@ mod distance;
 mod kdtree;
 mod matmul;
 mod neighbors;
-mod parallel;
 mod pca;
 mod smooth;
 mod sparse;
@@ -28,14 +26,10 @@ pub use distance::{for_distance_tiles, squared_distance, squared_distances, squa
 pub use kdtree::{KdTree, Neighbor, knn};
 pub use matmul::matmul;
 pub use neighbors::{NearestRows, nearest_rows, nearest_rows_approximate};
-pub use parallel::{fold_parts, parts, sum_parts};
 pub use pca::{PcaFit, PcaSolver, pca, pca_of};
 pub use smooth::{Features, gaussian_smooth, gaussian_smooth_of};
 pub use sparse::Csr;
 pub use svd::{Operator, Svd, krylov_svd, randomized_svd, svd_flip};
-
-#[cfg(test)]
-pub(crate) use parallel::tests::same_with_any_threads;
 
 mod sealed {
     pub trait Sealed {}

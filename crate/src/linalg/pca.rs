@@ -118,7 +118,7 @@ impl PcaFit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn sample(n: usize, m: usize) -> Array2<f32> {

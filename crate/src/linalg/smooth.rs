@@ -253,7 +253,7 @@ fn fill<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     /// Points of a field 40 σ wide, so that most pairs are left out, and features most of which are 0.

@@ -239,7 +239,7 @@ fn finish(a: &dyn Operator, u: Array2<f64>) -> Result<Svd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     /// A matrix with known singular values that fall slowly.
     fn sample(m: usize, n: usize) -> (Array2<f64>, Vec<f64>) {

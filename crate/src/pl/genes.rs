@@ -5,7 +5,7 @@ use super::heat::Bracket;
 use super::keys::{alike, shared_symbol};
 use crate::anndata::{AnnData, Frame, Map, Matrix, with_values};
 use crate::error::{Error, Result};
-use rayon::prelude::*;
+use crate::parallel::for_each_chunk;
 
 /// The genes (or numbers of `obs`) that a figure shows, as a list or in named groups.
 ///
@@ -221,7 +221,7 @@ impl<'a> Index<'a> {
 fn gather(matrix: &Matrix, genes: &[(usize, usize)], width: usize, out: &mut [f64]) {
     match matrix {
         Matrix::Dense(m) => with_values!(&m.values, v => {
-            out.par_chunks_mut(width).enumerate().with_min_len(64).for_each(|(r, row)| {
+            for_each_chunk(out, width, 64, |r, row| {
                 for &(k, g) in genes {
                     row[k] = v[r * m.ncols + g] as f64;
                 }
@@ -234,7 +234,7 @@ fn gather(matrix: &Matrix, genes: &[(usize, usize)], width: usize, out: &mut [f6
                 slot[g] = k as u32;
             }
             with_values!(&m.values, v => {
-                out.par_chunks_mut(width).enumerate().with_min_len(64).for_each(|(r, row)| {
+                for_each_chunk(out, width, 64, |r, row| {
                     for i in m.indptr[r]..m.indptr[r + 1] {
                         let k = slot[m.indices[i] as usize];
                         if k != NONE {

@@ -468,7 +468,7 @@ mod tests {
         let end = |i: u32, k: u32| ((i * k) % 301) as f32;
         let ends = (0..500).map(|i| [end(i, 7), end(i, 53), end(i, 111), end(i, 29)]).collect();
         canvas.segments(ends, 0.4, Color::rgb(0, 90, 200).with_alpha(0.3));
-        crate::linalg::same_with_any_threads(|| Pixels::render(&canvas, 1.5).data);
+        crate::parallel::same_with_any_threads(|| Pixels::render(&canvas, 1.5).data);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::grouping::Grouping;
 use crate::error::{Error, Result};
-use crate::linalg::sum_parts;
+use crate::parallel::sum_parts;
 use ndarray::Array2;
 
 /// A number for each group (row) and gene (column), as the frames of scanpy's `DotPlot`
@@ -177,7 +177,7 @@ pub(super) fn medians(values: &[f64], width: usize, groups: &Grouping) -> Vec<f6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::pl::palette::Color;
 
     fn grouping(codes: Vec<i32>, k: usize) -> Grouping {

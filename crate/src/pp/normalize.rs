@@ -5,7 +5,7 @@ use super::stats::{columns_above, first_column, row_sums, row_sums_within};
 use crate::anndata::{AnnData, Map, Matrix, Value, Values};
 use crate::error::{Error, Result};
 use crate::linalg::Real;
-use rayon::prelude::*;
+use crate::parallel::{for_each_chunk, map_items, parts};
 
 /// Options of [`normalize_total`]; a number is the target sum.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -143,7 +143,7 @@ pub(super) fn map_elements<T: FloatValues>(
         Matrix::Dense(m) => {
             let ncols = m.ncols.max(1);
             let v = T::of(&mut m.values).expect(NOT_FLOAT);
-            v.par_chunks_mut(ncols).enumerate().for_each(|(r, row)| {
+            for_each_chunk(v, ncols, 16, |r, row| {
                 row.iter_mut().enumerate().for_each(|(c, x)| *x = f(r, c, *x));
             });
         }
@@ -166,12 +166,12 @@ fn for_major<T: Real>(
 ) {
     // One mutable slice for each part of the compressed axis.
     let mut tasks = Vec::new();
-    for part in crate::linalg::parts(indptr.len() - 1, 16) {
+    for part in parts(indptr.len() - 1, 16) {
         let (head, tail) = values.split_at_mut(indptr[part.end] - indptr[part.start]);
         tasks.push((part, head));
         values = tail;
     }
-    tasks.into_par_iter().for_each(|(part, slice)| {
+    map_items(tasks, |(part, slice)| {
         let start = indptr[part.start];
         for major in part {
             for k in indptr[major]..indptr[major + 1] {
@@ -216,8 +216,12 @@ pub fn log1p(adata: &mut AnnData) -> Result<()> {
     let x = adata.x_mut()?;
     x.values_mut().make_float();
     match x.values_mut() {
-        Values::F64(v) => v.par_iter_mut().with_min_len(4096).for_each(|x| *x = x.ln_1p()),
-        Values::F32(v) => v.par_iter_mut().with_min_len(4096).for_each(|x| *x = x.ln_1p()),
+        Values::F64(v) => {
+            for_each_chunk(v, 4096, 1, |_, v| v.iter_mut().for_each(|x| *x = x.ln_1p()))
+        }
+        Values::F32(v) => {
+            for_each_chunk(v, 4096, 1, |_, v| v.iter_mut().for_each(|x| *x = x.ln_1p()))
+        }
         _ => {}
     }
     let base: Map<Value> = [("base".to_string(), Value::Null)].into();
@@ -229,7 +233,7 @@ pub fn log1p(adata: &mut AnnData) -> Result<()> {
 mod tests {
     use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     #[test]
     fn totals_are_equal_afterwards_and_the_form_is_kept() {

@@ -210,7 +210,7 @@ mod tests {
     use super::super::stats::tests::{forms, sample};
     use super::*;
     use crate::anndata::Column;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     #[test]
     fn sparse_and_dense_give_the_same_components() {

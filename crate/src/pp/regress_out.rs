@@ -6,7 +6,7 @@ use super::scale::to_dense;
 use super::stats::first_column;
 use crate::anndata::{AnnData, Categorical, Column, Dense, Matrix, Sparse, Values};
 use crate::error::{Error, Result};
-use crate::linalg::sum_parts;
+use crate::parallel::sum_parts;
 use crate::progress::check_interrupt;
 use rayon::prelude::*;
 
@@ -308,7 +308,7 @@ fn constant<T: FloatValues>(matrix: &mut Matrix) -> Vec<bool> {
 mod tests {
     use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
     use ndarray::Array2;
 

@@ -190,7 +190,7 @@ mod tests {
     use super::super::stats::tests::{forms, sample};
     use super::*;
     use crate::anndata::Column;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     #[test]
     fn every_form_agrees_and_sparse_stays_sparse() {

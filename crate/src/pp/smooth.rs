@@ -153,7 +153,7 @@ fn coordinates(adata: &AnnData, key: &str) -> Result<Array2<f64>> {
 mod tests {
     use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn placed(x: Matrix, dims: usize) -> AnnData {

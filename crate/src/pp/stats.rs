@@ -2,8 +2,7 @@
 //! `f64`, with the same bits for any number of threads.
 
 use crate::anndata::{Dense, Matrix, Sparse, Values};
-use crate::linalg::sum_parts;
-use rayon::prelude::*;
+use crate::parallel::{map_items, map_range, parts, sum_parts};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A number of any type a matrix can hold.
@@ -102,7 +101,7 @@ fn by_column<T: Number>(
                 }
                 sums
             };
-            (0..*ncols).into_par_iter().flat_map_iter(column).collect()
+            map_range(*ncols, 1, column).into_flattened()
         }
     };
     Sums::from_triples(&flat)
@@ -195,10 +194,10 @@ fn row_sums_counting(matrix: &Matrix, counts: impl Fn(f64) -> bool + Sync) -> Su
         };
         let (sum, count) = match matrix {
             Matrix::Dense(Dense { nrows, ncols, .. }) => {
-                (0..*nrows).into_par_iter().map(|r| row(r * ncols..(r + 1) * ncols)).unzip()
+                map_range(*nrows, ROWS, |r| row(r * ncols..(r + 1) * ncols)).into_iter().unzip()
             }
             Matrix::Csr(Sparse { nrows, indptr, .. }) => {
-                (0..*nrows).into_par_iter().map(|r| row(indptr[r]..indptr[r + 1])).unzip()
+                map_range(*nrows, ROWS, |r| row(indptr[r]..indptr[r + 1])).into_iter().unzip()
             }
             Matrix::Csc(Sparse { nrows, indices, .. }) => {
                 let (mut sum, mut count) = (vec![0f64; *nrows], vec![0usize; *nrows]);
@@ -230,18 +229,14 @@ pub(super) fn row_sums_within(matrix: &Matrix, keep: &[bool]) -> Vec<f64> {
     fn typed<T: Number>(matrix: &Matrix, v: &[T], keep: &[bool]) -> Vec<f64> {
         let kept = |(c, x): (usize, &T)| if keep[c] { x.f64() } else { 0.0 };
         match matrix {
-            Matrix::Dense(Dense { ncols, .. }) => v
-                .par_chunks((*ncols).max(1))
-                .map(|row| row.iter().enumerate().map(kept).sum())
-                .collect(),
-            Matrix::Csr(Sparse { nrows, indptr, indices, .. }) => (0..*nrows)
-                .into_par_iter()
-                .map(|r| {
-                    let range = indptr[r]..indptr[r + 1];
-                    let columns = indices[range.clone()].iter().map(|&c| c as usize);
-                    columns.zip(&v[range]).map(kept).sum()
-                })
-                .collect(),
+            Matrix::Dense(Dense { nrows, ncols, .. }) => map_range(*nrows, ROWS, |r| {
+                v[r * ncols..(r + 1) * ncols].iter().enumerate().map(kept).sum()
+            }),
+            Matrix::Csr(Sparse { nrows, indptr, indices, .. }) => map_range(*nrows, ROWS, |r| {
+                let range = indptr[r]..indptr[r + 1];
+                let columns = indices[range.clone()].iter().map(|&c| c as usize);
+                columns.zip(&v[range]).map(kept).sum()
+            }),
             Matrix::Csc(Sparse { nrows, ncols, indptr, indices, .. }) => {
                 let mut sums = vec![0f64; *nrows];
                 for c in (0..*ncols).filter(|&c| keep[c]) {
@@ -260,19 +255,24 @@ pub(super) fn row_sums_within(matrix: &Matrix, keep: &[bool]) -> Vec<f64> {
 fn for_each_element(matrix: &Matrix, f: impl Fn(usize, usize, f64) + Sync) {
     fn typed<T: Number>(matrix: &Matrix, v: &[T], f: impl Fn(usize, usize, f64) + Sync) {
         match matrix {
-            Matrix::Dense(Dense { ncols, .. }) => {
-                v.par_chunks((*ncols).max(1)).enumerate().for_each(|(r, row)| {
-                    row.iter().enumerate().for_each(|(c, x)| f(r, c, x.f64()));
+            Matrix::Dense(Dense { nrows, ncols, .. }) => {
+                map_items(parts(*nrows, ROWS), |rows| {
+                    for r in rows {
+                        let row = &v[r * ncols..(r + 1) * ncols];
+                        row.iter().enumerate().for_each(|(c, x)| f(r, c, x.f64()));
+                    }
                 });
             }
             Matrix::Csr(Sparse { indptr, indices, .. })
             | Matrix::Csc(Sparse { indptr, indices, .. }) => {
                 let by_rows = matches!(matrix, Matrix::Csr(_));
-                (0..indptr.len() - 1).into_par_iter().for_each(|major| {
-                    for k in indptr[major]..indptr[major + 1] {
-                        let minor = indices[k] as usize;
-                        let (r, c) = if by_rows { (major, minor) } else { (minor, major) };
-                        f(r, c, v[k].f64());
+                map_items(parts(indptr.len() - 1, ROWS), |majors| {
+                    for major in majors {
+                        for k in indptr[major]..indptr[major + 1] {
+                            let minor = indices[k] as usize;
+                            let (r, c) = if by_rows { (major, minor) } else { (minor, major) };
+                            f(r, c, v[k].f64());
+                        }
                     }
                 });
             }
@@ -283,10 +283,11 @@ fn for_each_element(matrix: &Matrix, f: impl Fn(usize, usize, f64) + Sync) {
 
 /// Whether all elements are whole numbers of at least 0, as counts are.
 pub(super) fn are_counts(values: &Values) -> bool {
-    with_numbers!(values, v => v.par_iter().with_min_len(4096).all(|x| {
-        let x = x.f64();
-        x >= 0.0 && x.fract() == 0.0
-    }))
+    fn typed<T: Number>(v: &[T]) -> bool {
+        let is_count = |x: &T| x.f64() >= 0.0 && x.f64().fract() == 0.0;
+        map_items(parts(v.len(), 4096), |part| v[part].iter().all(is_count)).iter().all(|&all| all)
+    }
+    with_numbers!(values, v => typed(v))
 }
 
 /// The first column with an element that `is` holds for.
@@ -304,7 +305,7 @@ pub(super) fn first_column(matrix: &Matrix, is: impl Fn(f64) -> bool + Sync) -> 
 pub(super) mod tests {
     use super::*;
     use crate::anndata::{AnnData, Frame};
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
     use ndarray::Array2;
 

@@ -5,7 +5,7 @@ use super::linkage::{Linkage, draw_tree, linkage};
 use super::source::{Source, source};
 use crate::anndata::{AnnData, Categorical, Map, Matrix, Value, Values};
 use crate::error::{Error, Result};
-use crate::linalg::sum_parts;
+use crate::parallel::sum_parts;
 use crate::stats::average_ranks;
 use ndarray::Array2;
 
@@ -275,7 +275,7 @@ fn correlations(
 mod tests {
     use super::*;
     use crate::anndata::Frame;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     /// Four groups, of which a and c, b and d are alike.

@@ -175,7 +175,7 @@ pub fn cluster_embedding<T: Real>(
 mod tests {
     use super::*;
     use crate::anndata::Frame;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::tl;
 
     /// Three clouds of `n` points.

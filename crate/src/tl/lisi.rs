@@ -173,7 +173,7 @@ fn of_neighbors(
 mod tests {
     use super::*;
     use crate::anndata::Categorical;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn points(n: usize, apart: f64) -> (Array2<f64>, Vec<usize>) {

@@ -1,7 +1,8 @@
 //! One run of k-means on plain arrays: greedy k-means++ and Lloyd's iteration, as scikit-learn's
 //! `_kmeans_single_lloyd`.
 
-use crate::linalg::{squared_distance, sum_parts};
+use crate::linalg::squared_distance;
+use crate::parallel::sum_parts;
 use crate::rng::Rng;
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use rayon::prelude::*;

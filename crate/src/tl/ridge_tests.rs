@@ -1,7 +1,7 @@
 //! Tests of ridge regression.
 
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 
 fn wave(n: usize, d: usize, s: f64) -> Array2<f64> {

@@ -3,9 +3,8 @@
 use super::source::{Source, source};
 use crate::anndata::{AnnData, Categorical, Dense, Frame, Matrix, Sparse, with_values};
 use crate::error::{Error, Result};
-use crate::linalg::sum_parts;
+use crate::parallel::{map_range, sum_parts};
 use crate::rng::Rng;
-use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// Options of [`score_genes`] and [`score_genes_cell_cycle`].
@@ -309,7 +308,7 @@ fn column_means(x: &Matrix) -> Vec<f64> {
         }
         Matrix::Csc(Sparse { ncols, indptr, .. }) => {
             let sum = |c: usize| v[indptr[c]..indptr[c + 1]].iter().map(|&x| x as f64).sum::<f64>();
-            (0..*ncols).into_par_iter().map(sum).collect()
+            map_range(*ncols, 1, sum)
         }
     });
     sums.into_iter().map(|s| s / x.nrows() as f64).collect()
@@ -326,28 +325,22 @@ fn row_sums(x: &Matrix, side: &[u8]) -> Vec<[f64; 2]> {
         }
     };
     with_values!(x.values(), v => match x {
-        Matrix::Dense(Dense { nrows, ncols, .. }) => (0..*nrows)
-            .into_par_iter()
-            .map(|r| {
-                let mut sums = [0.0; 2];
-                for (&s, &x) in side.iter().zip(&v[r * ncols..(r + 1) * ncols]) {
-                    if s != 0 {
-                        add(&mut sums, s, x as f64);
-                    }
+        Matrix::Dense(Dense { nrows, ncols, .. }) => map_range(*nrows, 64, |r| {
+            let mut sums = [0.0; 2];
+            for (&s, &x) in side.iter().zip(&v[r * ncols..(r + 1) * ncols]) {
+                if s != 0 {
+                    add(&mut sums, s, x as f64);
                 }
-                sums
-            })
-            .collect(),
-        Matrix::Csr(Sparse { nrows, indptr, indices, .. }) => (0..*nrows)
-            .into_par_iter()
-            .map(|r| {
-                let mut sums = [0.0; 2];
-                for k in indptr[r]..indptr[r + 1] {
-                    add(&mut sums, side[indices[k] as usize], v[k] as f64);
-                }
-                sums
-            })
-            .collect(),
+            }
+            sums
+        }),
+        Matrix::Csr(Sparse { nrows, indptr, indices, .. }) => map_range(*nrows, 64, |r| {
+            let mut sums = [0.0; 2];
+            for k in indptr[r]..indptr[r + 1] {
+                add(&mut sums, side[indices[k] as usize], v[k] as f64);
+            }
+            sums
+        }),
         Matrix::Csc(Sparse { nrows, ncols, indptr, indices, .. }) => {
             let mut sums = vec![[0.0; 2]; *nrows];
             for c in (0..*ncols).filter(|&c| side[c] != 0) {

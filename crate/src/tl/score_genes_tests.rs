@@ -1,5 +1,5 @@
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use ndarray::Array2;
 
 fn sample() -> AnnData {

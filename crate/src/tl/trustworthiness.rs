@@ -99,7 +99,7 @@ fn neighbours(points: ArrayView2<f64>, k: usize) -> Result<Array2<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn random(n: usize, d: usize, seed: u64) -> Array2<f64> {

@@ -8,13 +8,13 @@ use crate::anndata::{Dense, Matrix, Sparse, Values};
 use crate::error::Result;
 use crate::io::bytes::{Plain, bytes_of};
 use crate::io::h5::{Data, Dtype};
+use crate::parallel::map_items;
 use crate::progress::Progress;
 use hdf5::sync::sync;
 use hdf5_sys::h5d::{H5Dget_space, H5Dread};
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::{H5S_seloper_t, H5Sclose, H5Screate_simple, H5Sselect_hyperslab};
-use rayon::prelude::*;
 use std::ptr::null;
 
 /// Bands between two looks at the interrupt and the progress bar.
@@ -140,11 +140,13 @@ impl<'a, T: Plain + Default + PartialEq> Bands<'a, T> {
         out.resize(n, U::default());
         let band = (self.width * self.rows).max(1);
         for (group, part) in out.chunks_mut(band * AT_ONCE).enumerate() {
-            part.par_chunks_mut(band).enumerate().try_for_each(|(i, target)| -> Result<()> {
+            let bands = part.chunks_mut(band).enumerate().collect();
+            let read = |(i, target): (usize, &mut [U])| -> Result<()> {
                 let block = self.read((group * AT_ONCE + i) * self.width)?;
                 target.iter_mut().zip(block).for_each(|(t, x)| *t = convert(x));
                 Ok(())
-            })?;
+            };
+            map_items(bands, read).into_iter().collect::<Result<()>>()?;
             progress.tick((part.len() / self.rows.max(1)) as u64)?;
         }
         Ok(out)
@@ -158,27 +160,26 @@ impl<'a, T: Plain + Default + PartialEq> Bands<'a, T> {
         let (mut indptr, mut indices, mut values) = (vec![0usize], vec![], vec![]);
         let starts: Vec<usize> = (0..self.columns).step_by(self.width).collect();
         for group in starts.chunks(AT_ONCE) {
-            let bands: Vec<(Vec<usize>, Vec<u32>, Vec<U>)> = group
-                .par_iter()
-                .map(|&start| {
-                    let block = self.read(start)?;
-                    let (mut counts, mut indices, mut values) = (vec![], vec![], vec![]);
-                    let columns = self.width.min(self.columns - start);
-                    for column in 0..columns {
-                        let before = indices.len();
-                        let elements = &block[column * self.rows..(column + 1) * self.rows];
-                        for (i, &x) in elements.iter().enumerate() {
-                            if x != T::default() {
-                                indices.push(i as u32);
-                                values.push(convert(x));
-                            }
+            type Band<U> = (Vec<usize>, Vec<u32>, Vec<U>);
+            let read = |start: usize| -> Result<Band<U>> {
+                let block = self.read(start)?;
+                let (mut counts, mut indices, mut values) = (vec![], vec![], vec![]);
+                let columns = self.width.min(self.columns - start);
+                for column in 0..columns {
+                    let before = indices.len();
+                    let elements = &block[column * self.rows..(column + 1) * self.rows];
+                    for (i, &x) in elements.iter().enumerate() {
+                        if x != T::default() {
+                            indices.push(i as u32);
+                            values.push(convert(x));
                         }
-                        counts.push(indices.len() - before);
                     }
-                    Ok((counts, indices, values))
-                })
-                .collect::<Result<_>>()?;
-            for (counts, i, v) in bands {
+                    counts.push(indices.len() - before);
+                }
+                Ok((counts, indices, values))
+            };
+            for band in map_items(group.to_vec(), read) {
+                let (counts, i, v) = band?;
                 for count in &counts {
                     indptr.push(indptr[indptr.len() - 1] + count);
                 }

@@ -85,7 +85,8 @@ pub fn nearest_rows_approximate<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::{nearest_rows, same_with_any_threads};
+    use crate::linalg::nearest_rows;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     /// The part of the true neighbours that was found.

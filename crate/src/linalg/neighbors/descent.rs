@@ -3,7 +3,7 @@
 
 use super::tiles::Rows;
 use crate::error::Result;
-use crate::linalg::parts;
+use crate::parallel::parts;
 use crate::progress::check_interrupt;
 use rayon::prelude::*;
 

@@ -102,7 +102,7 @@ fn settle<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn plain<T: Real>(x: &Array2<T>, k: usize) -> NearestRows {

@@ -15,8 +15,9 @@ mod tiles;
 pub use approximate::nearest_rows_approximate;
 pub use exact::nearest_rows;
 
-use super::{Real, sum_parts};
+use super::Real;
 use crate::error::{Error, Result};
+use crate::parallel::sum_parts;
 use ndarray::{Array2, ArrayView2, s};
 
 /// For each of n rows the k others that are nearest, nearest first; equal distances by index. A row

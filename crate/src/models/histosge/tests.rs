@@ -1,7 +1,7 @@
 //! The fused step against candle's graph, and training itself.
 
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
 

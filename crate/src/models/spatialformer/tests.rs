@@ -3,7 +3,7 @@
 use super::*;
 use crate::anndata::{AnnData, Column, Dense, Frame, Matrix, Sparse};
 use crate::error::Error;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;

@@ -10,7 +10,7 @@ use super::numpy_order;
 use super::vocabulary::{Vocabulary, gene_names};
 use crate::anndata::{AnnData, Matrix};
 use crate::error::{Error, Result};
-use rayon::prelude::*;
+use crate::parallel::map_range;
 use std::borrow::Cow;
 
 /// The order of genes of equal rank within a cell.
@@ -104,9 +104,9 @@ impl<'a> Tokenizer<'a> {
     /// The genes of each of the given cells; at most `max_len` of each.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the cell whose expression is no number.
+    /// [`Error::Data`] naming the first cell whose expression is no number.
     pub fn rank(&self, cells: &[usize], max_len: Option<usize>) -> Result<Ranked> {
-        let ranked = |&cell: &usize| -> Result<Vec<u32>> {
+        let ranked = |cell: usize| -> Result<Vec<u32>> {
             let row = row(&self.x, cell);
             if let Some((gene, value)) = row.iter().find(|(_, v)| !v.is_finite()) {
                 let (obs, var) = (self.adata.obs.names(), self.adata.var.names());
@@ -118,7 +118,7 @@ impl<'a> Tokenizer<'a> {
             genes.truncate(max_len.unwrap_or(usize::MAX));
             Ok(genes)
         };
-        cells.par_iter().map(ranked).collect()
+        map_range(cells.len(), 16, |i| ranked(cells[i])).into_iter().collect()
     }
 
     /// The tokens of what is expressed, from (gene, expression) in the order of the slide.

@@ -1,7 +1,7 @@
 //! The fused pass against candle's operations, on small random weights.
 
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;

@@ -102,7 +102,7 @@ impl Drop for Leave<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use std::collections::HashSet;
     use std::sync::Mutex;
 

@@ -1,7 +1,8 @@
 //! The kernels that work on slices against plain arithmetic in `f64`.
 
 use super::*;
-use crate::linalg::{Csr, same_with_any_threads};
+use crate::linalg::Csr;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 
 fn random(n: usize, seed: u64) -> Vec<f32> {

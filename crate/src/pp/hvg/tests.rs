@@ -1,7 +1,7 @@
 use super::super::stats::tests::{forms, sample};
 use super::*;
 use crate::anndata::{Categorical, Column};
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 
 #[test]
 fn every_form_and_any_threads_rank_the_same() {

@@ -307,7 +307,7 @@ fn write(adata: &mut AnnData, options: &Neighbors, found: NearestRows, weights: 
 mod tests {
     use super::super::stats::tests::{forms, sample};
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     fn dense(m: &Matrix) -> Array2<f64> {
         m.to_array_f64()

@@ -217,7 +217,7 @@ pub fn ridge_genes(
 mod tests {
     use super::*;
     use crate::anndata::Frame;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
     use ndarray::array;
 

@@ -6,6 +6,7 @@ use crate::anndata::{AnnData, Frame, Select};
 use crate::error::{Error, Result};
 use crate::linalg::Real;
 use crate::notebook::shows_rows;
+use crate::parallel::map_range;
 use crate::tl::correlate::pearson;
 use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
@@ -141,7 +142,7 @@ impl ScoreGeneMap {
             let ssim = windows.as_ref().map(|w| ssim(&x, &y, w));
             Ok((pearson(&x, &y), mean(|d| d * d), mean(f64::abs), ssim))
         };
-        let by_gene: Vec<_> = (0..m).into_par_iter().map(one).collect::<Result<_>>()?;
+        let by_gene: Vec<_> = map_range(m, 1, one).into_iter().collect::<Result<_>>()?;
         let all: Vec<usize> = (0..m).collect();
         let by_spot = spots
             .par_iter()
@@ -282,7 +283,7 @@ shows_rows!(GeneMapScores, |_| "Gene map", 16);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
     use ndarray::{Array2, array};
 

@@ -2,7 +2,8 @@
 //! graph of the next level.
 
 use crate::error::Result;
-use crate::linalg::{Csr, parts};
+use crate::linalg::Csr;
+use crate::parallel::parts;
 use crate::progress::check_interrupt;
 use crate::rng::Rng;
 use rayon::prelude::*;

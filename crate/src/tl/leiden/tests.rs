@@ -1,7 +1,7 @@
 use super::super::graph::tests::{clouds, graph, neighbours, with_graph};
 use super::*;
 use crate::anndata::Matrix;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::tl;
 
 /// Zachary's karate club.

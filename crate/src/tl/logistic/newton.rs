@@ -5,7 +5,8 @@
 
 use super::LogisticRegression;
 use crate::error::{Error, Result};
-use crate::linalg::{Real, matmul, sum_parts};
+use crate::linalg::{Real, matmul};
+use crate::parallel::sum_parts;
 use crate::progress::check_interrupt;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, ArrayView2, Axis, Zip, s};

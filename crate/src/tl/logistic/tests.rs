@@ -1,7 +1,7 @@
 //! Tests of the logistic regression as a whole.
 
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 use ndarray::{Axis, array};
 

@@ -2,7 +2,7 @@
 
 use super::Covariance;
 use crate::error::{Error, Result};
-use crate::linalg::sum_parts;
+use crate::parallel::sum_parts;
 use crate::progress::check_interrupt;
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use rayon::prelude::*;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::tl;
 
 const MODELS: [&str; 6] = ["EII", "VII", "EEI", "VVI", "EEE", "VVV"];

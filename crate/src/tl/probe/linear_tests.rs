@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::anndata::Frame;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 
 /// 300 rows of 8 features; classes of 180, 90 and 30 lie `apart` from one another.

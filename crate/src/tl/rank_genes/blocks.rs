@@ -3,6 +3,7 @@
 
 use crate::anndata::{Dense, Matrix, Sparse, Values, with_values};
 use crate::error::{Error, Result};
+use crate::parallel::map_items;
 use crate::tl::source::Source;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -113,7 +114,7 @@ pub(super) fn by_column<E: Entry, R: Send>(
         }
         Ok(out)
     };
-    let parts: Result<Vec<Vec<R>>> = blocks.into_par_iter().map(one).collect();
+    let parts: Result<Vec<Vec<R>>> = map_items(blocks, one).into_iter().collect();
     Ok(parts?.into_iter().flatten().collect())
 }
 

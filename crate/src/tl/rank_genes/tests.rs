@@ -1,6 +1,6 @@
 use super::*;
 use crate::anndata::Matrix;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::Rng;
 use ndarray::Array2;
 

@@ -359,7 +359,7 @@ mod tests {
     use super::super::graph::tests::clouds;
     use super::*;
     use crate::anndata::Frame;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::tl::trustworthiness;
 
     fn object(x: Array2<f64>) -> AnnData {

@@ -248,7 +248,7 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
     use crate::rng::Rng;
 
     fn plain(y: &[[f32; 2]]) -> (Vec<[f64; 2]>, f64) {

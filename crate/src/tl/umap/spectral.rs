@@ -6,7 +6,8 @@
 
 use super::super::graph::{components, subgraph};
 use crate::error::Result;
-use crate::linalg::{Csr, KdTree, PcaSolver, eigh, parts, pca};
+use crate::linalg::{Csr, KdTree, PcaSolver, eigh, pca};
+use crate::parallel::parts;
 use crate::progress::check_interrupt;
 use crate::rng::{self, Rng};
 use ndarray::{Array2, ArrayView2, s};
@@ -312,7 +313,7 @@ mod tests {
     use super::super::super::graph::tests::{clouds, graph, neighbours};
     use super::*;
     use crate::anndata::Matrix;
-    use crate::linalg::same_with_any_threads;
+    use crate::parallel::same_with_any_threads;
 
     /// Eigenvectors of the dense normalised matrix, largest eigenvalues first.
     fn dense(g: &Csr<f32>) -> (ndarray::Array1<f64>, Array2<f64>) {

@@ -1,6 +1,6 @@
 use super::super::graph::tests::{clouds, graph, neighbours, with_graph};
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::tl::trustworthiness;
 
 fn embedded(x: &Array2<f64>, options: Umap) -> AnnData {

@@ -1,7 +1,7 @@
 //! What the encoder promises, on patches drawn here.
 
 use super::*;
-use crate::linalg::same_with_any_threads;
+use crate::parallel::same_with_any_threads;
 use crate::rng::{at, unit};
 
 /// `n` nuclei, drawn at random places in pale eosin, with some noise.
