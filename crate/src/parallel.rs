@@ -135,6 +135,7 @@ pub(crate) use tests::same_with_any_threads;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     /// Runs the same computation with 1 and with 2 threads and checks that the results are equal.
     pub(crate) fn same_with_any_threads<T: PartialEq + Send>(f: impl Fn() -> T + Sync + Send) -> T {
@@ -154,6 +155,32 @@ mod tests {
             assert_eq!(p[0].start, 0);
             assert_eq!(p.last().unwrap().end, n);
             assert!(p.windows(2).all(|w| w[0].end == w[1].start));
+        }
+    }
+
+    #[test]
+    fn items_keep_their_order_and_every_chunk_is_written() {
+        let squares = same_with_any_threads(|| map_range(1_000, 7, |i| i * i));
+        assert!(squares.iter().enumerate().all(|(i, s)| *s == i * i) && squares.len() == 1_000);
+        assert!(map_range(0, 7, |i| i).is_empty());
+        for (n, size) in [(0, 3), (1, 3), (1_000, 3), (999, 3), (10, 100), (5_000, 1), (4, 0)] {
+            let mut out = vec![0; n];
+            for_each_chunk(&mut out, size, 2, |c, chunk| {
+                chunk.iter_mut().enumerate().for_each(|(i, x)| *x += c * size.max(1) + i + 1);
+            });
+            assert!(out.iter().copied().eq(1..=n), "{n} {size}");
+        }
+    }
+
+    #[test]
+    fn the_error_is_that_of_the_first_part() {
+        for _ in 0..20 {
+            let fails = |range: Range<usize>, _: &mut ()| match range.start {
+                0 => Ok(()),
+                start => Err(Error::data("part", start.to_string())),
+            };
+            let e = fold_parts(1_000, 1, || (), fails, |(), ()| ()).unwrap_err().to_string();
+            assert!(e.contains(&parts(1_000, 1)[1].start.to_string()), "{e}");
         }
     }
 

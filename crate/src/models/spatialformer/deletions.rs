@@ -13,32 +13,46 @@
 
 use super::fused::{Exact, Keep, Pass, Products, Room, blocks, embedded};
 use super::network::SpatialFormer;
-use super::perturb::Whole;
+use super::perturb::{Taken, Whole};
 use super::sequences::Sequences;
 use crate::error::Result;
 use crate::nn::Linear;
-use crate::nn::fused::{Coarse, Known, held};
+use crate::nn::fused::{Coarse, Known, Order, held};
 use candle_core::Tensor;
 use indexmap::IndexSet;
 use rayon::prelude::*;
+use std::mem::take;
 use std::ops::Range;
 
 /// Pairs whose states are held at the same time.
-const PAIRS: usize = 2048;
+const PAIRS: usize = 4096;
 /// Pairs of a batch: what a block computes of them stays in the last-level cache.
 const BATCH: usize = 8;
+/// Layers of a block.
+const LAYERS: usize = 4;
 /// Tokens of the first cell in a batch.
 const SHARED: usize = 4;
 
-/// A layer of a block, the rows that it was given and what it made of them.
+/// A layer of a block, what it was given and what it made of it: rows of the whole pair, then of the pair without a
+/// gene of the first cell, then of the pair without one of the second, less those of the whole pair.
+#[derive(Default)]
 struct Record {
-    weight: Tensor,
+    coarse: Option<Coarse>,
     x: Vec<f32>,
     y: Vec<f32>,
 }
 
 /// Exact products that are kept.
-struct Recorder<'a>(&'a mut Vec<Record>);
+struct Recorder<'a> {
+    records: &'a mut [Record],
+    next: usize,
+    /// Rows of a record.
+    n: usize,
+    /// The first of those of this pass.
+    first: usize,
+    /// Where the rows of this pass stand in the whole pair, if it is to be taken off.
+    places: Option<&'a [usize]>,
+}
 
 impl Products for Recorder<'_> {
     fn product(
@@ -49,25 +63,50 @@ impl Products for Recorder<'_> {
         y: &mut [f32],
     ) -> Result<()> {
         Exact.product(weight, bias, x, y)?;
-        self.0.push(Record { weight: weight.clone(), x: x.to_vec(), y: y.to_vec() });
+        // Behind the last attention come first tokens only, of which nothing is kept.
+        let Some(record) = self.records.get_mut(self.next) else { return Ok(()) };
+        self.next += 1;
+        let (out, inner) = weight.dims2()?;
+        if self.first == 0 {
+            record.coarse = Coarse::new(&held(weight)?, inner);
+            record.x.resize(self.n * inner, 0.0);
+            record.y.resize(self.n * out, 0.0);
+        }
+        keep(x, &mut record.x, inner, self.first, self.places);
+        keep(y, &mut record.y, out, self.first, self.places);
         Ok(())
+    }
+}
+
+/// Writes `rows` into a table, from row `first`.
+fn keep(rows: &[f32], table: &mut [f32], width: usize, first: usize, places: Option<&[usize]>) {
+    let (whole, table) = table.split_at_mut(first * width);
+    let rows = table.par_chunks_mut(width).zip(rows.par_chunks(width)).with_min_len(64);
+    match places {
+        None => rows.for_each(|(to, row)| to.copy_from_slice(row)),
+        Some(places) => rows.zip(places).for_each(|((to, row), place)| {
+            let whole = &whole[place * width..][..width];
+            to.iter_mut().zip(row).zip(whole).for_each(|((to, r), w)| *to = r - w);
+        }),
     }
 }
 
 /// Products of rows that are nearly known.
 struct Nearly<'a> {
-    layers: &'a [(Option<Coarse>, Record)],
+    records: &'a [Record],
     next: usize,
     rows: &'a [[u32; 2]],
+    order: &'a Order,
 }
 
 impl<'a> Nearly<'a> {
     /// The next layer, if it is among those whose rows are nearly known.
     fn next(&mut self) -> Option<(&'a Coarse, Known<'a>)> {
-        let (coarse, record) = self.layers.get(self.next)?;
+        let record = self.records.get(self.next)?;
         self.next += 1;
-        let known = Known { rows: self.rows, x: [&record.x; 2], y: [&record.y; 2] };
-        Some((coarse.as_ref()?, known))
+        let (x, y) = ([&record.x[..]; 2], [&record.y[..]; 2]);
+        let known = Known { rows: self.rows, order: self.order, x, y };
+        Some((record.coarse.as_ref()?, known))
     }
 }
 
@@ -96,11 +135,21 @@ impl Products for Nearly<'_> {
     }
 }
 
-/// Some pairs.
+/// The pair, or some pairs without one gene.
+struct Single {
+    spans: Vec<Range<usize>>,
+    /// Where the tokens stand in the whole pair.
+    places: Vec<usize>,
+    x: Vec<f32>,
+}
+
+/// Some pairs without two genes.
 struct Batch {
     spans: Vec<Range<usize>>,
     /// For each token, where it stands in the passes without a gene of the first and of the second cell.
     rows: Vec<[u32; 2]>,
+    /// By where they stand in the whole pair.
+    order: Order,
     x: Vec<f32>,
 }
 
@@ -162,75 +211,72 @@ fn part_states(
     tokens: &[(u32, u32)],
     done: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Batch>> {
-    // Without a gene of the first cell, without one of the second, whole.
     let (lefts, rights) = unique(tokens);
-    let taken = lefts.iter().map(|&l| [Some(l), None]);
-    let taken = taken.chain(rights.iter().map(|&r| [None, Some(r)])).chain([[None; 2]]);
-    let (mut singles, mut rows_of) = (Sequences::default(), Vec::new());
-    for taken in taken {
-        let mut rows = vec![u32::MAX; whole.tokens.len()];
-        for (row, place) in whole.places(taken).enumerate() {
-            rows[place] = (singles.n_tokens() + row) as u32;
+    let left: Vec<Taken> = lefts.iter().map(|&l| [Some(l), None]).collect();
+    let right: Vec<Taken> = rights.iter().map(|&r| [None, Some(r)]).collect();
+    let (mut n, mut singles, mut rows_of) = (0, Vec::new(), Vec::new());
+    let alone = [&[[None; 2]][..]].into_iter().chain(left.chunks(BATCH));
+    for taken in alone.chain(right.chunks(BATCH)) {
+        let (mut batch, mut places) = (Sequences::default(), Vec::new());
+        for &taken in taken {
+            let mut rows = vec![u32::MAX; whole.tokens.len()];
+            for place in whole.places(taken) {
+                rows[place] = (n + places.len()) as u32;
+                places.push(place);
+            }
+            rows_of.push(rows);
+            whole.push_without(taken, &mut batch);
         }
-        rows_of.push(rows);
-        whole.push_without(taken, &mut singles);
+        n += places.len();
+        singles.push(Single { spans: batch.spans(), places, x: embedded(model, &batch)? });
     }
+    let rights_from = 1 + lefts.len().div_ceil(BATCH);
     let row_of = |set: &IndexSet<u32>, token: u32, before: usize, place: usize| {
         rows_of[before + set.get_index_of(&token).unwrap_or(0)][place]
     };
     let batch = |pairs: &[(u32, u32)]| -> Result<Batch> {
-        let (mut batch, mut rows) = (Sequences::default(), Vec::new());
+        let (mut batch, mut rows, mut places) = (Sequences::default(), Vec::new(), Vec::new());
         for &(l, r) in pairs {
             let taken = [Some(l), Some(r)];
             whole.push_without(taken, &mut batch);
-            rows.extend(whole.places(taken).map(|place| {
-                [row_of(&lefts, l, 0, place), row_of(&rights, r, lefts.len(), place)]
-            }));
+            for place in whole.places(taken) {
+                places.push(place);
+                rows.push([
+                    row_of(&lefts, l, 1, place),
+                    row_of(&rights, r, 1 + lefts.len(), place),
+                ]);
+            }
         }
-        Ok(Batch { spans: batch.spans(), rows, x: embedded(model, &batch)? })
+        let x = embedded(model, &batch)?;
+        Ok(Batch { spans: batch.spans(), rows, order: Order::by(&places), x })
     };
     let mut batches: Vec<Batch> = tokens.chunks(BATCH).map(batch).collect::<Result<_>>()?;
 
-    let spans = singles.spans();
-    let (from, to) = (spans[lefts.len()].start, spans[spans.len() - 1].start);
-    let places = rights.iter().flat_map(|&r| whole.places([None, Some(r)]));
-    let places: Vec<usize> = places.collect();
-    let mut x = embedded(model, &singles)?;
-    let mut room = [Room::default(), Room::default()];
+    let mut records: Vec<Record> = (0..LAYERS).map(|_| Record::default()).collect();
+    let mut room = Room::default();
     for block in 0..blocks(model) {
-        let mut records = Vec::new();
-        let mut pass = Pass::new(model, &spans, x, &mut room[0], Recorder(&mut records));
-        pass.block(block, Keep::First)?;
-        x = pass.x;
         if block + 1 == blocks(model) {
-            // Behind the first one there are rows of first tokens only.
             records.truncate(1);
         }
-        let mut layers = Vec::new();
-        for mut record in records {
-            let (out, inner) = record.weight.dims2()?;
-            for (table, width) in [(&mut record.x, inner), (&mut record.y, out)] {
-                let (rows, whole) = table.split_at_mut(to * width);
-                minus(&mut rows[from * width..], whole, width, &places);
-            }
-            let coarse = Coarse::new(&held(&record.weight)?, inner);
-            layers.push((coarse, record));
+        let mut first = 0;
+        for (i, single) in singles.iter_mut().enumerate() {
+            let places = (i >= rights_from).then_some(&single.places[..]);
+            let products = Recorder { records: &mut records, next: 0, n, first, places };
+            let x = take(&mut single.x);
+            let mut pass = Pass::new(model, &single.spans, x, &mut room, products);
+            pass.block(block, Keep::First)?;
+            single.x = pass.x;
+            first += single.places.len();
         }
         for batch in &mut batches {
-            let products = Nearly { layers: &layers, next: 0, rows: &batch.rows };
-            let x = std::mem::take(&mut batch.x);
-            let mut pass = Pass::new(model, &batch.spans, x, &mut room[1], products);
+            let products =
+                Nearly { records: &records, next: 0, rows: &batch.rows, order: &batch.order };
+            let x = take(&mut batch.x);
+            let mut pass = Pass::new(model, &batch.spans, x, &mut room, products);
             pass.block(block, Keep::First)?;
             batch.x = pass.x;
             done(batch.spans.len())?;
         }
     }
     Ok(batches)
-}
-
-/// Takes the whole pair's row of each place off the rows.
-fn minus(rows: &mut [f32], whole: &[f32], width: usize, places: &[usize]) {
-    rows.par_chunks_mut(width).zip(places).for_each(|(row, place)| {
-        row.iter_mut().zip(&whole[place * width..][..width]).for_each(|(r, w)| *r -= w);
-    });
 }

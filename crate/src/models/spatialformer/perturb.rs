@@ -149,7 +149,7 @@ pub(super) struct Whole<'a> {
 }
 
 /// A token of the first cell and one of the second that are taken away; none where all stay.
-type Taken = [Option<u32>; 2];
+pub(super) type Taken = [Option<u32>; 2];
 
 impl Whole<'_> {
     fn stays(&self, place: usize, taken: Taken) -> bool {

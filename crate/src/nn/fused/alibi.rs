@@ -5,7 +5,8 @@
 //! ```
 //! A vector holds one number of as many queries as it has lanes, so that nothing is added up across lanes, whatever
 //! the width of a head. Keys and values of a head are copied beside each other first; the similarities of a vector of
-//! queries stay in the first-level cache.
+//! queries stay in the first-level cache. Keys so far away that all of them together are below rounding are left out:
+//! half of the published network's heads see a part of a long sequence only.
 
 use super::math::exp;
 use super::simd::{fma, vectorised};
@@ -87,10 +88,21 @@ impl DistantHeads<'_> {
                 for (h, ((&slope, known), &[q_at, ..])) in heads.enumerate() {
                     let at = (group * HEADS + h) * w;
                     fall(slope, ramp);
+                    let mut sight = sight(slope, 0.0, length);
+                    if sight < length {
+                        let count = out.len() / width;
+                        let queries = rows[first * 3 * width..].chunks_exact(3 * width).take(count);
+                        let queries = longest(queries.map(|row| &row[q_at..q_at + w]));
+                        let keys = longest(known.chunks_exact(2 * w).map(|row| &row[..w]));
+                        sight = self::sight(slope, queries * keys * self.scale.abs(), length);
+                    }
                     for (i, out) in out.chunks_mut(lanes * width).enumerate() {
                         let i = first + i * lanes;
                         let queries = &rows[i * 3 * width + q_at..];
-                        let ramp = &ramp[reach + i - (length - 1)..];
+                        let keys = i.saturating_sub(sight)..(i + lanes + sight).min(length);
+                        let ramp = &ramp[reach + i + 1 - keys.end..];
+                        let similar = &mut similar[..lanes * keys.len()];
+                        let known = &known[2 * w * keys.start..2 * w * keys.end];
                         let out = &mut out[at..];
                         let sizes = (w, width);
                         attend(lanes, sizes, queries, self.scale, known, ramp, similar, room, out);
@@ -99,6 +111,21 @@ impl DistantHeads<'_> {
             }
         });
     }
+}
+
+/// The largest norm of some rows; no number where one holds such.
+fn longest<'a>(rows: impl Iterator<Item = &'a [f32]>) -> f32 {
+    let squares = rows.map(|row| row.iter().map(|v| v * v).sum::<f32>());
+    squares.fold(0f32, |m, v| if v <= m { m } else { v }).sqrt()
+}
+
+/// The distance beyond which keys are left out where no product of a query and a key is above `most`. A key at distance
+/// d has at most exp(2 most - slope d) of the weight that the query's own has, and those beyond D on both sides together
+/// 2 exp(2 most - slope D) (1 + 1 / slope), which is below 2⁻²⁵ here.
+fn sight(slope: f32, most: f32, length: usize) -> usize {
+    let far = (2.0 * most + 18.1 + (1.0 + 1.0 / slope).ln()) / slope;
+    // Also where it is no number.
+    if far < length as f32 { far as usize + 1 } else { length }
 }
 
 /// Writes keys and values of some heads beside each other, head by head, rows of 2 `w` numbers, `N` numbers at a

@@ -47,7 +47,7 @@ pub(crate) use layers::{
 };
 pub(crate) use linear::{LinearGradients, LinearOp, drop_elements};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use nearly::{Coarse, Known};
+pub(crate) use nearly::{Coarse, Known, Order};
 pub(crate) use norm::{Columns, Norm, add_and_norm, add_then_norm, layer_norm, layer_norm_back};
 pub(crate) use propagate::{
     PropagateOp, PropagateReluOp, propagate_relu, propagate_relu_back, propagate_rows,
@@ -226,7 +226,7 @@ fn matmul(
     }
 }
 
-/// What several tasks write into, each into columns of its own.
+/// What several tasks write into, each into elements of its own.
 #[derive(Clone, Copy)]
 struct Target(*mut f32);
 

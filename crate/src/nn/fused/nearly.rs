@@ -10,6 +10,7 @@
 //! Numbers of d are kept as bytes with 32 added, as the instruction wants them, and 32 times the sum of an output's
 //! weights is taken off again.
 
+use super::Target;
 use super::dense::{Activation, dense, gate_row};
 use super::simd::{LANES, fma, vectorised};
 use rayon::prelude::*;
@@ -20,17 +21,19 @@ use std::cell::RefCell;
 const LARGEST: f32 = 31.0;
 /// What bytes of d have added.
 const ZERO: i32 = 32;
-/// Outputs that a tile takes.
-const PANEL: usize = 16;
+/// Outputs that are summed up together, in 4 vectors of 16 bits and 4 of 32: a step is one number that is loaded, 4
+/// products with what lies in memory and 4 sums. Fewer instructions a product count where two threads share a core.
+const PANEL: usize = 32;
 /// Inputs that one lane of 32 bits takes.
 const QUAD: usize = 4;
-/// Quads that are summed up in 16 bits: 2 · 8 products of at most 63 · 31 stay below 2¹⁵.
-const STEPS: usize = 8;
-/// Rows of a tile: 4 vectors of sums of 16 bits, 4 of 32 and the operands find a register each; with 3 rows some would
-/// lie on the stack, and each step would wait for it.
-const TILE: usize = 2;
-/// Rows that one task takes: their bytes stay in the first-level cache beside a panel of W, their sums in the second.
-const TASK: usize = 12 * TILE;
+/// Quads that are summed up in 16 bits at most.
+const STEPS: usize = 16;
+/// Quads that are always few enough: 2 · 8 products of at most 63 · 31 stay below 2¹⁵.
+const FEW: usize = 8;
+/// Quads of a panel that are taken together: so many stay in the first-level cache.
+const DEPTH: usize = 128;
+/// Rows that one task takes: their bytes stay in the first-level cache too, their sums in the second.
+const TASK: usize = 24;
 /// d below this part of x is multiplied in whole numbers.
 const NEAR: f32 = 1.0 / 4096.0;
 /// d below this part of x is what rounding left.
@@ -48,10 +51,25 @@ pub(crate) struct Coarse {
     quads: usize,
     /// Panel by panel, quad by quad.
     lines: Vec<Line>,
+    /// Of each panel, whether its sums of [`STEPS`] quads stay below 2¹⁵ whatever d is.
+    small: Vec<bool>,
     /// The factor of each output.
     factors: Vec<f32>,
     /// 32 times the sum of each output's whole numbers.
     shifts: Vec<i32>,
+}
+
+/// An order of rows, in which those come together that what is known of is in the same places: it stays in the caches.
+pub(crate) struct Order(Vec<u32>);
+
+impl Order {
+    /// By a number of each row.
+    pub fn by(numbers: &[usize]) -> Order {
+        // Each row comes once: others may write beside it.
+        let mut order: Vec<u32> = (0..numbers.len() as u32).collect();
+        order.sort_by_key(|&r| numbers[r as usize]);
+        Order(order)
+    }
 }
 
 /// What is known of rows and of what a layer makes of them.
@@ -59,6 +77,8 @@ pub(crate) struct Coarse {
 pub(crate) struct Known<'a> {
     /// For each row of x, the rows of the two tables whose sum is nearly x.
     pub rows: &'a [[u32; 2]],
+    /// The order in which rows are multiplied.
+    pub order: &'a Order,
     /// The tables of a and b.
     pub x: [&'a [f32]; 2],
     /// What the layer makes of their rows; in the sum, the bias stands once.
@@ -74,6 +94,18 @@ struct Row<'a> {
     y: &'a mut [f32],
 }
 
+impl Row<'_> {
+    /// Lets what is known of a panel be brought near.
+    fn fetch(&self, panel: usize) {
+        for known in self.known {
+            for line in known[panel * PANEL..][..PANEL].chunks(16) {
+                // SAFETY: whatever the address, nothing is read.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+            }
+        }
+    }
+}
+
 /// Sums of a row's outputs of a panel.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -84,7 +116,7 @@ struct Sums([i32; PANEL]);
 struct Room {
     /// The whole numbers of its rows.
     bytes: Vec<u8>,
-    /// Panel by panel, row by row.
+    /// Row by row, panel by panel.
     sums: Vec<Sums>,
     /// A row before its gate.
     row: Vec<f32>,
@@ -96,7 +128,7 @@ thread_local! {
 
 impl Coarse {
     /// A weight of rows of `inner` numbers, one for each output. Nothing where this way is closed: the machine
-    /// lacks AVX2, the outputs are no multiple of 16, or a weight is not finite.
+    /// lacks AVX2, the outputs are no multiple of 32, or a weight is not finite.
     pub fn new(weight: &[f32], inner: usize) -> Option<Coarse> {
         let out = weight.len() / inner;
         let able = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -105,21 +137,25 @@ impl Coarse {
         }
         let quads = inner.div_ceil(QUAD).next_multiple_of(STEPS);
         let mut lines = vec![Line([0; PANEL * QUAD]); out / PANEL * quads];
-        let mut outputs = vec![(0f32, 0i32); out];
+        let mut outputs = vec![(0f32, 0i32, false); out];
         let panels = lines.par_chunks_mut(quads).zip(outputs.par_chunks_mut(PANEL));
         panels.zip(weight.par_chunks(PANEL * inner)).for_each(|((lines, outputs), rows)| {
-            for (o, (row, (factor, shift))) in rows.chunks_exact(inner).zip(outputs).enumerate() {
+            let mut whole = vec![0i32; inner];
+            for (o, (row, output)) in rows.chunks_exact(inner).zip(outputs).enumerate() {
                 let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
-                *factor = largest / LARGEST;
-                for (i, w) in row.iter().enumerate() {
-                    let whole = if largest > 0.0 { (w / largest * LARGEST).round() } else { 0.0 };
-                    lines[i / QUAD].0[o * QUAD + i % QUAD] = whole as i8;
-                    *shift += ZERO * whole as i32;
+                if largest > 0.0 {
+                    let numbers = whole.iter_mut().zip(row);
+                    numbers.for_each(|(n, w)| *n = (w / largest * LARGEST).round() as i32);
                 }
+                for (i, n) in whole.iter().enumerate() {
+                    lines[i / QUAD].0[o * QUAD + i % QUAD] = *n as i8;
+                }
+                *output = (largest / LARGEST, ZERO * whole.iter().sum::<i32>(), small(&whole));
             }
         });
-        let (factors, shifts) = outputs.into_iter().unzip();
-        Some(Coarse { inner, quads, lines, factors, shifts })
+        let small = outputs.chunks(PANEL).map(|panel| panel.iter().all(|o| o.2)).collect();
+        let (factors, shifts) = outputs.into_iter().map(|o| (o.0, o.1)).unzip();
+        Some(Coarse { inner, quads, lines, small, factors, shifts })
     }
 
     /// Writes what the layer makes of the rows of `x` into `y`; `weight` and `bias` are the layer as it is.
@@ -150,12 +186,13 @@ impl Coarse {
     ) {
         let (inner, out) = (self.inner, self.factors.len());
         let width = if gate.is_some() { out / 2 } else { out };
-        let rows = known.rows.par_chunks(TASK).zip(x.par_chunks(TASK * inner));
-        let tasks = rows.zip(y.par_chunks_mut(TASK * width));
+        let n = known.rows.len();
+        assert!(known.order.0.len() == n && x.len() == n * inner && y.len() == n * width);
+        let target = Target(y.as_mut_ptr());
+        let tasks = known.order.0.par_chunks(TASK);
         let far: Vec<Vec<usize>> =
-            tasks.map(|((rows, x), y)| self.task(Known { rows, ..known }, x, gate, y)).collect();
-        let far = far.iter().enumerate().flat_map(|(t, far)| far.iter().map(move |r| t * TASK + r));
-        let far: Vec<usize> = far.collect();
+            tasks.map(|rows| self.task(known, rows, x, gate, target)).collect();
+        let far = far.concat();
         if far.is_empty() {
             return;
         }
@@ -172,14 +209,23 @@ impl Coarse {
         }
     }
 
-    /// Some rows; returns the numbers of those that are too far from what is known.
-    fn task(&self, known: Known, x: &[f32], gate: Option<&[f32]>, y: &mut [f32]) -> Vec<usize> {
+    /// Some rows; returns those that are too far from what is known.
+    fn task(
+        &self,
+        known: Known,
+        rows: &[u32],
+        x: &[f32],
+        gate: Option<&[f32]>,
+        target: Target,
+    ) -> Vec<usize> {
         let (inner, out, stride) = (self.inner, self.factors.len(), self.quads * QUAD);
         let width = if gate.is_some() { out / 2 } else { out };
+        // One more than there are: rows lie in different sets of the first-level cache.
+        let across = out / PANEL + 1;
         let (mut far, mut near) = (Vec::new(), Vec::new());
         ROOM.with_borrow_mut(|Room { bytes, sums, row: room }| {
             bytes.resize(TASK * stride, 0);
-            sums.resize(TASK * out / PANEL, Sums([0; PANEL]));
+            sums.resize(TASK * across, Sums([0; PANEL]));
             room.resize(out, 0.0);
             let mut write = |y: &mut [f32], make: &dyn Fn(&mut [f32])| match gate {
                 Some(bias) => {
@@ -188,8 +234,10 @@ impl Coarse {
                 }
                 None => make(y),
             };
-            let rows = x.chunks_exact(inner).zip(y.chunks_exact_mut(width)).zip(known.rows);
-            for (r, ((x, y), &[a, b])) in rows.enumerate() {
+            for r in rows.iter().map(|&r| r as usize) {
+                let (x, [a, b]) = (&x[r * inner..(r + 1) * inner], known.rows[r]);
+                // SAFETY: `y` has this row (the assertion in `rows`), and an order has it once.
+                let y = unsafe { std::slice::from_raw_parts_mut(target.at(r * width), width) };
                 let (a_x, b_x) = (row(known.x[0], inner, a), row(known.x[1], inner, b));
                 let (a_y, b_y) = (row(known.y[0], out, a), row(known.y[1], out, b));
                 let (apart, largest) = distance(x, a_x, b_x);
@@ -204,18 +252,25 @@ impl Coarse {
                     far.push(r);
                 }
             }
-            let tiles = near.len().div_ceil(TILE);
-            for (lines, sums) in
-                self.lines.chunks_exact(self.quads).zip(sums.chunks_exact_mut(TASK))
+            sums[..near.len() * across].fill(Sums([0; PANEL]));
+            for (p, (lines, &small)) in
+                self.lines.chunks_exact(self.quads).zip(&self.small).enumerate()
             {
-                let rows = bytes.chunks_exact(TILE * stride).zip(sums.chunks_exact_mut(TILE));
-                for (bytes, sums) in rows.take(tiles) {
-                    // SAFETY: the machine has AVX2, or there would be no `Coarse`.
-                    unsafe { tile(lines, bytes, sums) };
+                let add_up = if small { add_up::<STEPS> } else { add_up::<FEW> };
+                for (part, lines) in lines.chunks(DEPTH).enumerate() {
+                    let bytes = &bytes[part * DEPTH * QUAD..];
+                    let rows = bytes.chunks(stride).zip(sums.chunks_exact_mut(across));
+                    for ((bytes, sums), row) in rows.zip(&near) {
+                        if part == 0 {
+                            row.fetch(p);
+                        }
+                        // SAFETY: the machine has AVX2, or there would be no `Coarse`.
+                        unsafe { add_up(lines, &bytes[..lines.len() * QUAD], &mut sums[p]) };
+                    }
                 }
             }
             for (r, Row { factor, known: [a, b], y }) in near.into_iter().enumerate() {
-                let sums = &sums[r..];
+                let sums = &sums[r * across..][..across];
                 write(y, &|y| add(sums, &self.shifts, &self.factors, factor, a, b, y));
             }
         });
@@ -268,7 +323,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Writes a + b + (sums - shifts) · factors · factor, where the sums of a panel are the first of [`TASK`].
+    /// Writes a + b + (sums - shifts) · factors · factor.
     fn add(
         sums: &[Sums],
         shifts: &[i32],
@@ -280,7 +335,7 @@ vectorised! {
     ) {
         let known = a.as_chunks::<PANEL>().0.iter().zip(b.as_chunks::<PANEL>().0);
         let outputs = shifts.as_chunks::<PANEL>().0.iter().zip(factors.as_chunks::<PANEL>().0);
-        let panels = y.as_chunks_mut::<PANEL>().0.iter_mut().zip(sums.iter().step_by(TASK));
+        let panels = y.as_chunks_mut::<PANEL>().0.iter_mut().zip(sums);
         for (((y, Sums(sums)), (a, b)), (shifts, factors)) in panels.zip(known).zip(outputs) {
             for o in 0..PANEL {
                 let sum = (sums[o] - shifts[o]) as f32;
@@ -290,44 +345,50 @@ vectorised! {
     }
 }
 
-/// Writes the sums of a panel's outputs for the rows of a tile.
+/// Whether [`STEPS`] quads of these weights stay within 16 bits with every d, whose bytes are 1 to 63: in the lanes of
+/// the first two numbers of each quad and in those of the others.
+fn small(weights: &[i32]) -> bool {
+    let fits = |group: &[i32], half: usize| {
+        let (mut highest, mut lowest) = (0, 0);
+        for pair in group.chunks(QUAD / 2).skip(half).step_by(2) {
+            for &w in pair {
+                highest += if w > 0 { 63 * w } else { w };
+                lowest += if w > 0 { w } else { 63 * w };
+            }
+        }
+        highest <= i16::MAX.into() && lowest >= i16::MIN.into()
+    };
+    weights.chunks(STEPS * QUAD).all(|group| fits(group, 0) && fits(group, 1))
+}
+
+/// Adds the products of a row's bytes with a panel to its sums, `N` quads at a time in 16 bits.
 #[target_feature(enable = "avx2")]
-fn tile(lines: &[Line], bytes: &[u8], sums: &mut [Sums]) {
-    let stride = lines.len() * QUAD;
-    assert!(
-        lines.len().is_multiple_of(STEPS) && bytes.len() == TILE * stride && sums.len() == TILE
-    );
+fn add_up<const N: usize>(lines: &[Line], bytes: &[u8], sums: &mut Sums) {
+    const VECTORS: usize = PANEL / 8;
+    assert!(lines.len().is_multiple_of(N) && bytes.len() == lines.len() * QUAD);
     let ones = _mm256_set1_epi16(1);
-    let mut long = [[_mm256_setzero_si256(); 2]; TILE];
+    let sums = sums.0.as_mut_ptr().cast::<__m256i>();
     let (mut line, mut quad) = (lines.as_ptr().cast::<__m256i>(), bytes.as_ptr());
-    for _ in 0..lines.len() / STEPS {
-        let mut short = [[_mm256_setzero_si256(); 2]; TILE];
-        for _ in 0..STEPS {
-            // SAFETY: a line is two vectors on the border of a cache line, and each of the rows has a quad for each
-            // line (the assertion above).
-            unsafe {
-                let (low, high) = (_mm256_load_si256(line), _mm256_load_si256(line.add(1)));
-                for r in 0..TILE {
-                    let d = _mm256_set1_epi32(quad.add(r * stride).cast::<i32>().read_unaligned());
-                    short[r][0] = _mm256_add_epi16(short[r][0], _mm256_maddubs_epi16(d, low));
-                    short[r][1] = _mm256_add_epi16(short[r][1], _mm256_maddubs_epi16(d, high));
+    // SAFETY: sums and lines are 4 vectors each on the border of a cache line, and there is a quad for each line (the
+    // assertion above).
+    unsafe {
+        let mut long: [_; VECTORS] = std::array::from_fn(|v| _mm256_load_si256(sums.add(v)));
+        for _ in 0..lines.len() / N {
+            let mut short = [_mm256_setzero_si256(); VECTORS];
+            for _ in 0..N {
+                let d = _mm256_set1_epi32(quad.cast::<i32>().read_unaligned());
+                for (v, short) in short.iter_mut().enumerate() {
+                    let products = _mm256_maddubs_epi16(d, _mm256_load_si256(line.add(v)));
+                    *short = _mm256_add_epi16(*short, products);
                 }
-                (line, quad) = (line.add(2), quad.add(QUAD));
+                (line, quad) = (line.add(VECTORS), quad.add(QUAD));
+            }
+            for (long, short) in long.iter_mut().zip(short) {
+                *long = _mm256_add_epi32(*long, _mm256_madd_epi16(short, ones));
             }
         }
-        for r in 0..TILE {
-            for half in 0..2 {
-                let pairs = _mm256_madd_epi16(short[r][half], ones);
-                long[r][half] = _mm256_add_epi32(long[r][half], pairs);
-            }
-        }
-    }
-    for (sums, long) in sums.iter_mut().zip(long) {
-        let to = sums.0.as_mut_ptr().cast::<__m256i>();
-        // SAFETY: there are two vectors, on the border of a cache line.
-        unsafe {
-            _mm256_store_si256(to, long[0]);
-            _mm256_store_si256(to.add(1), long[1]);
+        for (v, long) in long.into_iter().enumerate() {
+            _mm256_store_si256(sums.add(v), long);
         }
     }
 }
@@ -342,7 +403,7 @@ mod tests {
     fn equals_the_product_as_written_however_far_rows_are() {
         let mut rng = Rng::new(1);
         let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.normal() as f32).collect() };
-        for (n, inner, out) in [(61, 64, 48), (7, 40, 16), (24, 512, 32)] {
+        for (n, inner, out) in [(61, 64, 96), (7, 40, 32), (24, 512, 64), (30, 1100, 64)] {
             let (weight, bias) = (draw(out * inner), draw(out));
             let (a, b) = (draw(9 * inner), draw(5 * inner));
             let layer = |x: &[f32], bias: &[f32]| -> Vec<f64> {
@@ -365,7 +426,8 @@ mod tests {
             }
             let expected = layer(&x, &bias);
             let coarse = Coarse::new(&weight, inner).unwrap();
-            let known = Known { rows: &rows, x: [&a, &b], y: [&y_a, &y_b] };
+            let order = Order::by(&(0..n).map(|r| r % 7).collect::<Vec<_>>());
+            let known = Known { rows: &rows, order: &order, x: [&a, &b], y: [&y_a, &y_b] };
             let mut y = vec![f32::NAN; n * out];
             coarse.product(known, &x, &weight, Some(&bias), &mut y);
             let (mut gated, mut expected_gated) =
@@ -401,14 +463,15 @@ mod tests {
 
     #[test]
     fn the_largest_numbers_do_not_overflow() {
-        let (inner, out) = (512, 16);
+        let (inner, out) = (512, 32);
         let weight = vec![1f32; inner * out];
         let coarse = Coarse::new(&weight, inner).unwrap();
         let (a, b, zeros) = (vec![1f32; inner], vec![0f32; inner], vec![0f32; out]);
         let y_a = vec![inner as f32; out];
         for d in [2e-4f32, -2e-4] {
             let x = vec![1.0 + d; inner];
-            let known = Known { rows: &[[0, 0]], x: [&a, &b], y: [&y_a, &zeros] };
+            let known =
+                Known { rows: &[[0, 0]], order: &Order::by(&[0]), x: [&a, &b], y: [&y_a, &zeros] };
             let mut y = vec![0f32; out];
             coarse.product(known, &x, &weight, None, &mut y);
             assert!(y.iter().all(|y| (y - 512.0 - 512.0 * d).abs() < 1e-4), "{y:?}");
@@ -417,13 +480,17 @@ mod tests {
 
     #[test]
     fn weights_that_cannot_be_whole_numbers_are_refused() {
-        assert!(Coarse::new(&[f32::NAN; 64], 4).is_none());
+        assert!(Coarse::new(&[f32::NAN; 128], 4).is_none());
         assert!(Coarse::new(&[1.0; 60], 4).is_none());
-        let zeros = Coarse::new(&[0.0; 64], 4).unwrap();
-        let known =
-            Known { rows: &[[0, 0]], x: [&[1.0; 4], &[0.0; 4]], y: [&[2.0; 16], &[1.0; 16]] };
-        let mut y = [0f32; 16];
-        zeros.product(known, &[1.0001; 4], &[0.0; 64], None, &mut y);
-        assert_eq!(y, [3.0; 16]);
+        let zeros = Coarse::new(&[0.0; 128], 4).unwrap();
+        let known = Known {
+            rows: &[[0, 0]],
+            order: &Order::by(&[0]),
+            x: [&[1.0; 4], &[0.0; 4]],
+            y: [&[2.0; 32], &[1.0; 32]],
+        };
+        let mut y = [0f32; 32];
+        zeros.product(known, &[1.0001; 4], &[0.0; 128], None, &mut y);
+        assert_eq!(y, [3.0; 32]);
     }
 }

@@ -194,23 +194,28 @@ unsafe fn tile(
     }
     // SAFETY: the caller's.
     unsafe {
-        match rows {
-            1 => sums::<1>(depth, a, b, target, row, add),
-            2 => sums::<2>(depth, a, b, target, row, add),
-            3 => sums::<3>(depth, a, b, target, row, add),
-            4 => sums::<4>(depth, a, b, target, row, add),
-            5 => sums::<5>(depth, a, b, target, row, add),
-            _ => sums::<6>(depth, a, b, target, row, add),
+        match (rows, (a.across, a.along)) {
+            (6, REARRANGED) => sums::<6, true>(depth, a, b, target, row, add),
+            (1, _) => sums::<1, false>(depth, a, b, target, row, add),
+            (2, _) => sums::<2, false>(depth, a, b, target, row, add),
+            (3, _) => sums::<3, false>(depth, a, b, target, row, add),
+            (4, _) => sums::<4, false>(depth, a, b, target, row, add),
+            (5, _) => sums::<5, false>(depth, a, b, target, row, add),
+            _ => sums::<6, false>(depth, a, b, target, row, add),
         }
     }
 }
 
-/// `N` rows of a tile of 16 columns.
+/// Distances across and along a panel of `a` that was rearranged.
+const REARRANGED: (usize, usize) = (1, TILE.0);
+
+/// `N` rows of a tile of 16 columns. Where `a` lies as it was rearranged, addresses are known beforehand, so that a
+/// step is its 8 loads and its 12 products: instructions are what there are too many of.
 ///
 /// # Safety
 /// As for [`tile`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn sums<const N: usize>(
+unsafe fn sums<const N: usize, const KNOWN: bool>(
     depth: usize,
     a: Panel,
     b: *const f32,
@@ -225,15 +230,28 @@ unsafe fn sums<const N: usize>(
             _mm_prefetch::<_MM_HINT_T0>(target.add(r * row).cast());
             _mm_prefetch::<_MM_HINT_T0>(target.add(r * row + TILE.1 - 1).cast());
         }
+        let (across, along) = if KNOWN { REARRANGED } else { (a.across, a.along) };
         let (mut from_a, mut from_b) = (a.start, b);
-        for _ in 0..depth {
+        let mut step = |from_a: *const f32, from_b: *const f32| {
             let columns = [_mm256_load_ps(from_b), _mm256_load_ps(from_b.add(8))];
             for r in 0..N {
-                let x = _mm256_broadcast_ss(&*from_a.add(r * a.across));
+                let x = _mm256_broadcast_ss(&*from_a.add(r * across));
                 sums[r][0] = _mm256_fmadd_ps(x, columns[0], sums[r][0]);
                 sums[r][1] = _mm256_fmadd_ps(x, columns[1], sums[r][1]);
             }
-            (from_a, from_b) = (from_a.wrapping_add(a.along), from_b.wrapping_add(TILE.1));
+        };
+        const STEPS: usize = 4;
+        let whole = if KNOWN { depth / STEPS } else { 0 };
+        for _ in 0..whole {
+            for s in 0..STEPS {
+                step(from_a.add(s * along), from_b.add(s * TILE.1));
+            }
+            from_a = from_a.wrapping_add(STEPS * along);
+            from_b = from_b.wrapping_add(STEPS * TILE.1);
+        }
+        for _ in whole * STEPS..depth {
+            step(from_a, from_b);
+            (from_a, from_b) = (from_a.wrapping_add(along), from_b.wrapping_add(TILE.1));
         }
         for (r, sums) in sums.iter().enumerate() {
             for (half, &sum) in sums.iter().enumerate() {
