@@ -26,8 +26,9 @@ use std::ops::Range;
 
 /// Pairs whose states are held at the same time.
 const PAIRS: usize = 4096;
-/// Pairs of a batch: what a block computes of them stays in the last-level cache.
-const BATCH: usize = 8;
+/// Pairs of a batch: few enough for the last-level cache, and so many that a weight is worth reading for their few rows
+/// that are far from what is known.
+const BATCH: usize = 32;
 /// Layers of a block.
 const LAYERS: usize = 4;
 /// Tokens of the first cell in a batch.

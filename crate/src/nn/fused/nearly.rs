@@ -94,15 +94,11 @@ struct Row<'a> {
     y: &'a mut [f32],
 }
 
-impl Row<'_> {
-    /// Lets what is known of a panel be brought near.
-    fn fetch(&self, panel: usize) {
-        for known in self.known {
-            for line in known[panel * PANEL..][..PANEL].chunks(16) {
-                // SAFETY: whatever the address, nothing is read.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-            }
-        }
+/// Lets numbers be brought near while others are multiplied.
+fn fetch(numbers: &[f32]) {
+    for line in numbers.chunks(16) {
+        // SAFETY: whatever the address, nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }
 
@@ -234,7 +230,13 @@ impl Coarse {
                 }
                 None => make(y),
             };
-            for r in rows.iter().map(|&r| r as usize) {
+            for (i, r) in rows.iter().map(|&r| r as usize).enumerate() {
+                if let Some(&next) = rows.get(i + 1) {
+                    let [a, b] = known.rows[next as usize];
+                    fetch(row(x, inner, next));
+                    fetch(row(known.x[0], inner, a));
+                    fetch(row(known.x[1], inner, b));
+                }
                 let (x, [a, b]) = (&x[r * inner..(r + 1) * inner], known.rows[r]);
                 // SAFETY: `y` has this row (the assertion in `rows`), and an order has it once.
                 let y = unsafe { std::slice::from_raw_parts_mut(target.at(r * width), width) };
@@ -262,7 +264,8 @@ impl Coarse {
                     let rows = bytes.chunks(stride).zip(sums.chunks_exact_mut(across));
                     for ((bytes, sums), row) in rows.zip(&near) {
                         if part == 0 {
-                            row.fetch(p);
+                            let panel = p * PANEL..(p + 1) * PANEL;
+                            row.known.iter().for_each(|known| fetch(&known[panel.clone()]));
                         }
                         // SAFETY: the machine has AVX2, or there would be no `Coarse`.
                         unsafe { add_up(lines, &bytes[..lines.len() * QUAD], &mut sums[p]) };
