@@ -139,10 +139,9 @@ impl Coarse {
             let mut whole = vec![0i32; inner];
             for (o, (row, output)) in rows.chunks_exact(inner).zip(outputs).enumerate() {
                 let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
-                if largest > 0.0 {
-                    let numbers = whole.iter_mut().zip(row);
-                    numbers.for_each(|(n, w)| *n = (w / largest * LARGEST).round() as i32);
-                }
+                // 0 where all are 0: what is no number becomes 0.
+                let numbers = whole.iter_mut().zip(row);
+                numbers.for_each(|(n, w)| *n = (w / largest * LARGEST).round() as i32);
                 for (i, n) in whole.iter().enumerate() {
                     lines[i / QUAD].0[o * QUAD + i % QUAD] = *n as i8;
                 }
@@ -254,7 +253,6 @@ impl Coarse {
                     far.push(r);
                 }
             }
-            sums[..near.len() * across].fill(Sums([0; PANEL]));
             for (p, (lines, &small)) in
                 self.lines.chunks_exact(self.quads).zip(&self.small).enumerate()
             {
@@ -264,6 +262,7 @@ impl Coarse {
                     let rows = bytes.chunks(stride).zip(sums.chunks_exact_mut(across));
                     for ((bytes, sums), row) in rows.zip(&near) {
                         if part == 0 {
+                            sums[p] = Sums([0; PANEL]);
                             let panel = p * PANEL..(p + 1) * PANEL;
                             row.known.iter().for_each(|known| fetch(&known[panel.clone()]));
                         }
@@ -348,15 +347,18 @@ vectorised! {
     }
 }
 
-/// Whether [`STEPS`] quads of these weights stay within 16 bits with every d, whose bytes are 1 to 63: in the lanes of
-/// the first two numbers of each quad and in those of the others.
+/// Whether [`STEPS`] quads of these weights stay within 16 bits with every d: in the lanes of the first two numbers of
+/// each quad and in those of the others.
 fn small(weights: &[i32]) -> bool {
+    // Of the bytes of d.
+    const LEAST: i32 = ZERO - LARGEST as i32;
+    const MOST: i32 = ZERO + LARGEST as i32;
     let fits = |group: &[i32], half: usize| {
         let (mut highest, mut lowest) = (0, 0);
         for pair in group.chunks(QUAD / 2).skip(half).step_by(2) {
             for &w in pair {
-                highest += if w > 0 { 63 * w } else { w };
-                lowest += if w > 0 { w } else { 63 * w };
+                highest += (LEAST * w).max(MOST * w);
+                lowest += (LEAST * w).min(MOST * w);
             }
         }
         highest <= i16::MAX.into() && lowest >= i16::MIN.into()
